@@ -1,0 +1,1 @@
+"""What outlives a crash: files, the write-ahead log, and the table of the state machine."""

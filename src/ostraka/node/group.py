@@ -1,0 +1,381 @@
+"""One consensus group on one node: events in, effects out, in order.
+
+The group gathers what came in during a turn, steps the engine once with all of it, and carries out the
+effects in their order: it saves before it sends, applies what is committed, and ends every question that
+was asked of it with exactly one answer.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, StorageError
+from ostraka.model import effects, events
+from ostraka.model.effects import Effect, Why
+from ostraka.model.engine import Consensus, Engine, Status
+from ostraka.model.events import Event
+from ostraka.model.ids import ClusterTime, Epoch, GroupId, Index, Instant, NodeId, SaveToken, Token
+from ostraka.model.machine import Machine, Outcome
+from ostraka.model.requests import Entry, Kind, Members, Request, SnapshotMeta, genesis
+from ostraka.node.snapshots import Held, Pull
+from ostraka.transport import wire
+from ostraka.transport.network import Channel
+
+if TYPE_CHECKING:
+    from ostraka.node.host import Host
+    from ostraka.storage.table import Table
+
+Answer = Callable[[bytes | None, OstrakaError | None], None]
+"""Called once with the reply, or with the error that says whether it happened."""
+
+Ready = Callable[[OstrakaError | None], None]
+"""Called once: with None when the local state may be read, or with the error."""
+
+Observer = Callable[[Entry, Outcome], None]
+
+APPLIED: Final = b"\x00applied"
+"""Where a group's table says what it is a state of. Keys that begin with a zero byte belong to the node."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_meta = msgspec.msgpack.Decoder(SnapshotMeta).decode
+
+
+class Descriptor(msgspec.Struct, frozen=True, array_like=True):
+    """Which generation of a group's state is the current one. Installing a snapshot makes a new one."""
+
+    generation: int = 0
+
+    def prefix(self, group: GroupId) -> bytes:
+        """Where in the store this generation is kept."""
+        return b"g" + group.to_bytes(8, "big") + self.generation.to_bytes(4, "big")
+
+    def next(self) -> Descriptor:
+        return Descriptor(self.generation + 1)
+
+
+class Group:
+    """The driver of one engine. Made by `Host.open_group`."""
+
+    def __init__(
+        self,
+        host: Host,
+        group_id: GroupId,
+        consensus: Consensus,
+        machine: Callable[[], Machine],
+        descriptor: Descriptor,
+    ) -> None:
+        self.id: Final = group_id
+        self.engine: Engine  # Set by `begin`.
+        self.table: Table = host.store.table(descriptor.prefix(group_id))
+        self.machine: Machine = machine()
+        self.meta: SnapshotMeta  # What the applied state is a state of. Set by `begin`.
+        self.flushed: Index = 0
+        self.role = "follower"
+        self.epoch: Epoch = 0
+        self.leader: NodeId = 0
+        self.observers: list[Observer] = []
+        self.members_active: Callable[[Members], None] = lambda members: None
+        self.unflushed_bytes = 0
+        self._host: Final = host
+        self._make_machine: Final = machine
+        self._descriptor = descriptor
+        self._decode: Final = msgspec.msgpack.Decoder(consensus.message).decode
+        self._events: list[Event] = []
+        self._proposals: list[tuple[Token, Request]] = []
+        self._token: Token = 0
+        self._answers: dict[Token, Answer] = {}
+        self._arriving_reads: list[Ready] = []
+        self._reads: dict[Token, list[Ready]] = {}
+        self._reads_at: list[tuple[Index, Token]] = []  # A heap: reads that wait for an index to be applied.
+        self._saved: SaveToken = 0
+        self._unsaved: deque[tuple[int, SaveToken]] = deque()  # (sequence number in the log, save)
+        self._unsent: deque[tuple[SaveToken, tuple[NodeId, ...], bytes]] = deque()  # Messages that wait for a save.
+        self._held: Held | None = None
+        self._pull: Pull | None = None
+        self._carry_out: Final[dict[type[Effect], Callable[[Any], None]]] = {
+            effects.Save: self._save,
+            effects.Send: self._send,
+            effects.Commit: self._commit,
+            effects.ReadAt: self._read_at,
+            effects.Rejected: self._reject,
+            effects.Lost: self._lose,
+            effects.TakeSnapshot: self._take_snapshot,
+            effects.FetchSnapshot: self._fetch_snapshot,
+            effects.InstallSnapshot: self._install_snapshot,
+            effects.Compact: self._compact,
+            effects.MembersActive: self._activate_members,
+            effects.RoleChanged: self._change_role,
+            effects.Discarded: self._discarded,
+        }
+
+    def begin(self, restore: Callable[[SnapshotMeta], Engine], members: Members) -> None:
+        """Find out what the durable state is a state of, and make the engine from there."""
+        applied = self.table.get(APPLIED)
+        self.meta = genesis(members) if applied is None else _decode_meta(applied)
+        self.flushed = self.meta.index
+        self._host.store.drop(self._descriptor.next().prefix(self.id))  # A snapshot that was not installed in time.
+        self.engine = restore(self.meta)
+
+    # What the server asks.
+
+    def propose(self, request: Request, answer: Answer) -> None:
+        """Order and execute a request; `answer` gets the machine's reply, or an error that says if it happened."""
+        failed = self._host.failed
+        if failed is not None:
+            self._host.clock.call_soon(lambda: answer(None, _finished(failed)))
+            return
+        self._token += 1
+        self._answers[self._token] = answer
+        self._proposals.append((self._token, request))
+        self._host.schedule(self)
+
+    def read_index(self, ready: Ready) -> None:
+        """When `ready` is called with None, local reads are linearizable with respect to this call. (Raft §8)"""
+        failed = self._host.failed
+        if failed is not None:
+            self._host.clock.call_soon(lambda: ready(_finished(failed)))
+            return
+        self._arriving_reads.append(ready)
+        self._host.schedule(self)
+
+    def query(self, query: Any) -> Any:
+        """Ask the applied state of this node, at once: serializable, and perhaps stale."""
+        return self.machine.read(query, self.table)
+
+    def status(self) -> Status:
+        return self.engine.status()
+
+    @property
+    def applied(self) -> Index:
+        """The last entry that has been executed here."""
+        return self.meta.index
+
+    @property
+    def applied_stamp(self) -> ClusterTime:
+        return self.meta.stamp
+
+    # What the host tells.
+
+    def happened(self, event: Event) -> None:
+        """Give this to the engine in the next turn."""
+        self._events.append(event)
+        self._host.schedule(self)
+
+    def received(self, sender: NodeId, message: msgspec.Raw) -> None:
+        """Raises `msgspec.DecodeError` for bytes that are no message of this group's engine."""
+        self.happened(events.Receive(sender, self._decode(message)))
+
+    def step(self, now: Instant) -> None:
+        """One turn: all that came in goes to the engine at once, and its effects are carried out in order."""
+        arrived, self._events = self._events, []
+        if self._proposals:
+            arrived.append(events.Propose(tuple(self._proposals)))
+            self._proposals.clear()
+        if self._arriving_reads:
+            # All reads of a turn share one token: what makes one of them linearizable makes them all so.
+            self._token += 1
+            self._reads[self._token] = self._arriving_reads
+            self._arriving_reads = []
+            arrived.append(events.Read((self._token,)))
+        deadline = self.engine.deadline
+        if deadline is not None and deadline <= now:
+            arrived.append(events.Wake())
+        for effect in self.engine.step(arrived, now):
+            self._carry_out[type(effect)](effect)
+
+    def durable(self, sequence: int) -> None:
+        """The write-ahead log is durable up to this sequence number."""
+        saved = self._saved
+        while self._unsaved and self._unsaved[0][0] <= sequence:
+            saved = self._unsaved.popleft()[1]
+        if saved == self._saved:
+            return
+        self._saved = saved
+        while self._unsent and self._unsent[0][0] <= saved:
+            _, to, frame = self._unsent.popleft()
+            for member in to:
+                self._host.network.send(member, frame)
+        self.happened(events.Saved(saved))
+
+    def was_flushed(self, index: Index) -> None:
+        """The table survives a crash as it was at this index."""
+        self.flushed = max(self.flushed, index)
+        self.happened(events.Applied(self.applied, self.flushed))
+
+    def end(self, failure: StorageError) -> None:
+        """The disk failed: the engine ends, and whoever waits is told."""
+        self._unsent.clear()
+        self._events = [events.SaveFailed(str(failure))]
+        self.step(self._host.clock.now())
+        answers, self._answers = self._answers, {}
+        for token in sorted(answers):
+            answers[token](None, OutcomeUnknown(f"the disk failed before the outcome was known: {failure}"))
+        for token in sorted(self._reads):
+            self._ready(token, _finished(failure))
+
+    def pulled(self, sender: NodeId, frame: wire.AskChunk | wire.Chunk | wire.NoChunk) -> None:
+        """A frame about a snapshot."""
+        match frame:
+            case wire.AskChunk():
+                held = self._held
+                if held is not None and held.meta.position == (frame.epoch, frame.index):
+                    answer: wire.Frame = held.chunk(frame)
+                else:
+                    answer = wire.NoChunk(self.id, frame.pull)
+                self._host.network.send(sender, wire.encode(answer), Channel.BULK)
+            case wire.Chunk() | wire.NoChunk():
+                if self._pull is not None:
+                    self._pull.received(sender, frame)
+
+    # What the engine wants done.
+
+    def _save(self, effect: effects.Save) -> None:
+        append = self._host.wal.append
+        sequence = 0
+        for record in effect.records:
+            sequence = append(self.id, _encode(record), record.mark())
+        self._unsaved.append((sequence, effect.token))
+        self._host.unsynced = True
+
+    def _send(self, effect: effects.Send) -> None:
+        frame = wire.encode_message(self.id, effect.message)
+        if effect.after > self._saved:
+            assert not self._unsent or self._unsent[-1][0] <= effect.after, "messages wait in the order of the saves"
+            self._unsent.append((effect.after, effect.to, frame))
+            return
+        for member in effect.to:
+            self._host.network.send(member, frame)
+
+    def _commit(self, effect: effects.Commit) -> None:
+        replies = {}
+        for entry in effect.entries:
+            assert entry.index == self.meta.index + 1, f"entry {entry.index} committed after {self.meta.index}"
+            members = self.meta.members
+            if entry.kind == Kind.MEMBERS and entry.members is not None:
+                members = entry.members
+            outcome = self.machine.apply(entry, self.table)
+            replies[entry.index] = outcome.replies
+            self.meta = SnapshotMeta(entry.epoch, entry.index, entry.stamp, members)
+            self.unflushed_bytes += entry.size()
+            self._host.metrics.proposals_applied += sum(map(len, outcome.replies))
+            for observer in self.observers:
+                observer(entry, outcome)
+        self.table.put(APPLIED, _encode(self.meta))
+        self.table.commit()
+        for named in effect.named:
+            for token, reply in zip(named.tokens, replies[named.index][named.batch], strict=True):
+                self._answers.pop(token)(reply, None)
+            self._host.metrics.proposals_committed += len(named.tokens)
+        self._serve_reads()
+        self._events.append(events.Applied(self.applied, self.flushed))  # Waits for the next turn, whenever that is.
+
+    def _read_at(self, effect: effects.ReadAt) -> None:
+        for token in effect.tokens:
+            heapq.heappush(self._reads_at, (effect.index, token))
+        self._serve_reads()
+
+    def _serve_reads(self) -> None:
+        while self._reads_at and self._reads_at[0][0] <= self.applied:
+            self._ready(heapq.heappop(self._reads_at)[1], None)
+
+    def _ready(self, token: Token, error: OstrakaError | None) -> None:
+        for ready in self._reads.pop(token):
+            ready(error)
+
+    def _reject(self, effect: effects.Rejected) -> None:
+        self._refuse(effect.tokens, _refusal(effect.why))
+
+    def _lose(self, effect: effects.Lost) -> None:
+        self._refuse(effect.tokens, OutcomeUnknown("the leader changed before the outcome was known"))
+
+    def _refuse(self, tokens: tuple[Token, ...], error: OstrakaError) -> None:
+        for token in tokens:
+            if token in self._reads:
+                self._ready(token, error)
+            else:
+                self._host.metrics.proposals_failed += 1
+                self._answers.pop(token)(None, error)
+
+    def _take_snapshot(self, effect: effects.TakeSnapshot) -> None:
+        assert effect.index <= self.applied, f"a snapshot of {effect.index} was asked for at {self.applied}"
+        assert not effect.exactly or effect.index == self.applied, "an exact snapshot is asked for in time"
+        if self._held is not None:
+            self._held.release()
+        self._held = Held(self.meta, self._host.store.pin(self._descriptor.prefix(self.id)))
+        self._host.metrics.snapshots_taken += 1
+        self.happened(events.SnapshotTaken(self.meta))
+
+    def _fetch_snapshot(self, effect: effects.FetchSnapshot) -> None:
+        if self._pull is not None:
+            self._pull.stop()
+        prefix = self._descriptor.next().prefix(self.id)
+        self._host.store.drop(prefix)
+        table = self._host.store.table(prefix)
+        self._pull = Pull(
+            self.id, effect, table, self._host.dice.getrandbits(63), self._host.clock, self._host.network, self._fetched
+        )
+        self._pull.start()
+
+    def _fetched(self, meta: SnapshotMeta) -> None:
+        """The pull has ended: it succeeded if the new table says that it is the state that was asked for."""
+        assert self._pull is not None
+        applied = self._pull.table.get(APPLIED)
+        ok = self._pull.complete and applied is not None and _decode_meta(applied).position == meta.position
+        self.happened(events.SnapshotFetched(meta, ok))
+
+    def _install_snapshot(self, effect: effects.InstallSnapshot) -> None:
+        pull = self._pull
+        assert pull is not None and pull.complete and pull.meta.position == effect.meta.position, (
+            "fetched before installed"
+        )
+        self._host.describe(self.id, self._descriptor.next())
+        self._host.flush(lambda: self._installed(pull))
+
+    def _installed(self, pull: Pull) -> None:
+        """The descriptor is durable: from here on the new table is the state, whatever happens."""
+        assert pull.meta.index > self.applied, "an engine installs only what is ahead of it"
+        self._host.store.drop(self._descriptor.prefix(self.id))
+        self._descriptor = self._descriptor.next()
+        self._pull = None
+        self.table = pull.table
+        self.machine = self._make_machine()
+        applied = self.table.get(APPLIED)
+        assert applied is not None, "checked when it was fetched"
+        self.meta = _decode_meta(applied)
+        self.flushed = self.meta.index
+        self._host.metrics.snapshots_installed += 1
+        self._serve_reads()
+        self.happened(events.SnapshotInstalled(self.meta))
+
+    def _compact(self, effect: effects.Compact) -> None:
+        self._host.wal.release(self.id, effect.below)
+
+    def _activate_members(self, effect: effects.MembersActive) -> None:
+        self.members_active(effect.members)
+
+    def _change_role(self, effect: effects.RoleChanged) -> None:
+        if effect.leader and effect.leader != self.leader:
+            self._host.metrics.leader_changes += 1
+        self.role, self.epoch, self.leader = effect.role, effect.epoch, effect.leader
+
+    def _discarded(self, effect: effects.Discarded) -> None:
+        self._host.metrics.messages_discarded += 1
+
+
+def _refusal(why: Why) -> NotExecuted:
+    match why:
+        case Why.NO_LEADER:
+            return NotLeader("no leader: a quorum of the members can't be reached from here")
+        case Why.OVERLOADED:
+            return Overloaded(f"{why.value}: the cluster takes in more than it can replicate; try again later")
+        case _:
+            return NotExecuted(why.value)
+
+
+def _finished(failure: StorageError) -> NotExecuted:
+    return NotExecuted(f"this node has stopped: {failure}")

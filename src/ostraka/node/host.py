@@ -1,0 +1,290 @@
+"""One process: its groups, and the log, store, network and clock that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from ostraka.errors import StorageError
+from ostraka.model import events
+from ostraka.model.effects import Record
+from ostraka.model.engine import Consensus, Engine, Settings
+from ostraka.model.ids import SECOND, Dice, Duration, GroupId, Instant, NodeId
+from ostraka.model.machine import Machine
+from ostraka.model.requests import Members, SnapshotMeta
+from ostraka.node.clock import Clock, Timer
+from ostraka.node.group import Descriptor, Group
+from ostraka.node.metrics import NodeMetrics
+from ostraka.storage.disk import Disk
+from ostraka.storage.identity import Identity
+from ostraka.storage.table import Store
+from ostraka.storage.wal import SEGMENT_SIZE, Wal
+from ostraka.transport import wire
+from ostraka.transport.network import Network
+
+DEFAULT_GROUP: Final[GroupId] = 1
+"""The group of the default keyspace: etcd's."""
+
+_DESCRIPTORS: Final = b"d"
+_encode = msgspec.msgpack.Encoder().encode
+_decode_descriptor = msgspec.msgpack.Decoder(Descriptor).decode
+
+
+class Upkeep(msgspec.Struct, frozen=True):
+    """When what has been applied is written to files, so that less is replayed after a crash."""
+
+    flush_bytes: int = 32 << 20  # Bytes of requests applied since the last flush.
+    flush_every: Duration = 30 * SECOND
+    look_every: Duration = SECOND
+    segment_size: int = SEGMENT_SIZE  # Bytes of a segment of the write-ahead log.
+
+
+class Host:
+    """Drives all groups of one process. Everything here runs in one thread, and nothing blocks after `start`."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        clock: Clock,
+        disk: Disk,
+        store: Store,
+        network: Network,
+        dice: Dice,
+        addresses: Mapping[NodeId, str],
+        metrics: NodeMetrics | None = None,
+        upkeep: Upkeep | None = None,
+    ) -> None:
+        """Opens the log, and gives a new directory the identity. `addresses`: each member's peer URL, own included.
+
+        Raises Corruption, NewerFormat, WrongIdentity, OSError.
+        """
+        self.clock: Final = clock
+        self.store: Final = store
+        self.network: Final = network
+        self.dice: Final = dice
+        self.groups: Final[dict[GroupId, Group]] = {}
+        self.metrics: Final = metrics or NodeMetrics()
+        self.failed: StorageError | None = None
+        self.on_failure: Callable[[StorageError], None] = lambda failure: None
+        self.unsynced = False  # The log has records that no sync was asked for.
+        self.upkeep: Final = upkeep or Upkeep()
+        self.wal, self._replay = Wal.open(disk, identity, self._carry, self.upkeep.segment_size)
+        self.identity: Final = self.wal.identity
+        self._addresses: Final = addresses
+        self._descriptors: Final = store.table(_DESCRIPTORS)
+        self._scheduled: dict[GroupId, Group] = {}
+        self._turn_is_due = False
+        self._stopped = False
+        self._alarm: Timer | None = None
+        self._alarm_at: Instant | None = None
+        self._flushing = False
+        self._flushed_at: Instant = 0
+        self._restless = False  # Records became durable since the log was last told to mark them so.
+
+    def open_group(
+        self,
+        group_id: GroupId,
+        consensus: Consensus,
+        machine: Callable[[], Machine],
+        members: Members,
+        settings: Settings,
+    ) -> Group:
+        """A group as it was when the process last ran; `members` count only where it never did.
+
+        `machine` makes the state machine over the group's table; it is called again when a snapshot is installed.
+        Raises Corruption for records that are not this engine's.
+        """
+        saved = self._descriptors.get(group_id.to_bytes(8, "big"))
+        descriptor = Descriptor() if saved is None else _decode_descriptor(saved)
+        decode = msgspec.msgpack.Decoder(consensus.record).decode
+        records: list[Record] = [decode(payload) for payload, _ in self._replay.pop(group_id, [])]
+
+        def restore(applied: SnapshotMeta) -> Engine:
+            now = self.clock.now()
+            return consensus.restore(self.identity.member, settings, self.dice, _unsigned, records, applied, now)
+
+        group = Group(self, group_id, consensus, machine, descriptor)
+        self.groups[group_id] = group
+        group.begin(restore, members)
+        return group
+
+    def start(self) -> None:
+        """Begin to take part. All groups have been opened."""
+        self._flushed_at = self.clock.now()
+        self.network.start(self)
+        self.network.connect(self._addresses)
+        for group in self.groups.values():
+            self.schedule(group)
+        self.clock.call_at(self._flushed_at + self.upkeep.look_every, self._keep_up)
+
+    def stop(self) -> None:
+        """Take no further part. What is durable stays; a crash would do as well."""
+        self._stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.wal.close()
+
+    # Turns.
+
+    def schedule(self, group: Group) -> None:
+        """Step this group at the end of the present turn."""
+        self._scheduled[group.id] = group
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self.clock.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        if self._stopped:
+            return
+        now = self.clock.now()
+        scheduled, self._scheduled = self._scheduled, {}
+        try:
+            for group in scheduled.values():
+                group.step(now)
+            if self.unsynced:
+                self.unsynced = False
+                self.wal.sync(self._synced)
+        except StorageError as failure:
+            self.fail(failure)
+            return
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Ask to be woken at the earliest deadline, unless an earlier call is asked for already."""
+        deadlines = [group.engine.deadline for group in self.groups.values()]
+        earliest = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        if earliest is None or (self._alarm_at is not None and self._alarm_at <= earliest):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = earliest
+        self._alarm = self.clock.call_at(earliest, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = self._alarm_at = None
+        if self._stopped:
+            return
+        now = self.clock.now()
+        for group in self.groups.values():
+            deadline = group.engine.deadline
+            if deadline is not None and deadline <= now:
+                self.schedule(group)
+        self._set_alarm()
+
+    # The write-ahead log and the store.
+
+    def _carry(self, group_id: GroupId) -> list[bytes]:
+        return [_encode(record) for record in self.groups[group_id].engine.hard_state()]
+
+    def _synced(self, sequence: int, error: OSError | None) -> None:
+        if self._stopped:
+            return
+        if error is not None:
+            self.fail(StorageError(f"the write-ahead log could not be synced: {error}"))
+            return
+        self._restless = True
+        for group in self.groups.values():
+            group.durable(sequence)
+
+    def describe(self, group_id: GroupId, descriptor: Descriptor) -> None:
+        """This generation is the group's state from now on; durable with the next flush."""
+        self._descriptors.put(group_id.to_bytes(8, "big"), _encode(descriptor))
+        self._descriptors.commit()
+
+    def flush(self, done: Callable[[], None]) -> None:
+        """Make all tables durable as they are now; `done` is called unless that fails."""
+        applied = {group_id: group.applied for group_id, group in self.groups.items()}
+        tables = {group_id: group.table for group_id, group in self.groups.items()}
+        for group in self.groups.values():
+            group.unflushed_bytes = 0
+        self._flushed_at = self.clock.now()
+
+        def flushed(error: Exception | None) -> None:
+            if self._stopped:
+                return
+            if error is not None:
+                self.fail(StorageError(f"the table could not be flushed: {error}"))
+                return
+            self.metrics.flushes += 1
+            for group_id, group in self.groups.items():
+                if group.table is tables[group_id]:  # Else a snapshot has taken its place meanwhile.
+                    group.was_flushed(applied[group_id])
+            done()
+
+        self.store.flush(flushed)
+
+    def _keep_up(self) -> None:
+        """Now and then: flush what has been applied, and let the log note that all is durable once it is quiet."""
+        if self._stopped:
+            return
+        now = self.clock.now()
+        self.clock.call_at(now + self.upkeep.look_every, self._keep_up)
+        if self._restless:
+            self._restless = False
+            try:
+                self.wal.sync(self._marked)
+            except StorageError as failure:
+                self.fail(failure)
+                return
+        unflushed = sum(group.unflushed_bytes for group in self.groups.values())
+        behind = any(group.flushed < group.applied for group in self.groups.values())
+        late = now - self._flushed_at >= self.upkeep.flush_every
+        if behind and not self._flushing and (late or unflushed >= self.upkeep.flush_bytes):
+            self._flushing = True
+            self.flush(self._kept_up)
+
+    def _kept_up(self) -> None:
+        self._flushing = False
+
+    def _marked(self, sequence: int, error: OSError | None) -> None:
+        restless = self._restless
+        self._synced(sequence, error)
+        self._restless = restless
+
+    def fail(self, failure: StorageError) -> None:
+        """The disk can't be trusted any longer: every group ends, and so should the process."""
+        if self.failed is not None:
+            return
+        self.failed = failure
+        self._stopped = True
+        for group in self.groups.values():
+            group.end(failure)
+        self.on_failure(failure)
+
+    # What the network tells.
+
+    def received(self, sender: NodeId, frame: bytes) -> None:
+        if self._stopped:
+            return
+        try:
+            said = wire.decode_frame(frame)
+            group = self.groups.get(said.group)
+            if group is None:
+                self.metrics.messages_discarded += 1
+            elif isinstance(said, wire.Said):
+                group.received(sender, said.message)
+            else:
+                group.pulled(sender, said)
+        except msgspec.DecodeError:
+            self.metrics.frames_undecodable += 1
+
+    def link_up(self, peer: NodeId) -> None:
+        self._tell_all(partial(events.LinkUp, peer))
+
+    def link_down(self, peer: NodeId) -> None:
+        self._tell_all(partial(events.LinkDown, peer))
+
+    def _tell_all(self, make: Callable[[], events.Event]) -> None:
+        if not self._stopped:
+            for group in self.groups.values():
+                group.happened(make())
+
+
+def _unsigned(data: bytes) -> bytes:
+    """Raft and Paxos sign nothing: their members trust one another."""
+    return b""

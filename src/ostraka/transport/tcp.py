@@ -1,0 +1,293 @@
+"""The peers' network over TCP: two connections for each pair of members, one of them for bulk.
+
+The member with the lower id dials. Each side says `Hello` first; a refusal names its reason, and both
+sides log it. Frames are gathered during a turn of the loop and leave in one write. A link whose queue
+is full drops frames: the engines expect a network that loses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ostraka.model.ids import NodeId
+from ostraka.transport import wire
+from ostraka.transport.network import Channel, Receiver
+from ostraka.transport.wire import Hello
+
+MAX_QUEUED: Final = 64 << 20  # Bytes waiting to be sent on one connection; above it frames are dropped.
+FIRST_RETRY: Final = 0.05  # Seconds before a lost connection is dialled again; doubled up to LAST_RETRY.
+LAST_RETRY: Final = 1.0
+PATIENCE: Final = 5.0  # Seconds in which a hello must come, and sent bytes must be acknowledged.
+
+log = logging.getLogger("ostraka.peers")
+
+Admit = Callable[[Hello], str]
+"""Why the node won't talk to this caller, beyond what `wire.judge` finds; "" if it will."""
+
+
+class TcpNetwork:
+    """`transport.network.Network` on an asyncio loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        hello: Hello,
+        sockets: Sequence[socket.socket],
+        admit: Admit = lambda hello: "",
+    ) -> None:
+        """`sockets` listen already, so that a port in use is found before anything else is begun."""
+        self.loop: Final = loop
+        self.hello: Final = hello
+        self.admit = admit
+        self.members: Mapping[NodeId, str] = {}
+        self.receiver: Receiver | None = None
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self._sockets: Final = sockets
+        self._servers: list[asyncio.AbstractServer] = []
+        self._links: dict[tuple[NodeId, Channel], _Connection] = {}
+        self._dialers: dict[tuple[NodeId, Channel], asyncio.Task[None]] = {}
+        self._unflushed: list[_Connection] = []
+        self._starting: asyncio.Task[None] | None = None
+        self._complaints: dict[str, str] = {}
+
+    def start(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        self._starting = self.loop.create_task(self._listen())
+
+    def connect(self, members: Mapping[NodeId, str]) -> None:
+        others = {member: url for member, url in members.items() if member != self.hello.member}
+        changed = {member for member in self.members if self.members[member] != others.get(member)}
+        self.members = others
+        for key in sorted(key for key in self._dialers if key[0] in changed):
+            self._dialers.pop(key).cancel()
+        for key in sorted(key for key in self._links if key[0] in changed):
+            self._links[key].close()
+        for member in sorted(others):
+            if member > self.hello.member:
+                for channel in Channel:
+                    if (member, channel) not in self._dialers:
+                        task = self.loop.create_task(self._dial(member, channel))
+                        self._dialers[member, channel] = task
+
+    def send(self, to: NodeId, frame: bytes, channel: Channel = Channel.CONSENSUS) -> None:
+        link = self._links.get((to, channel))
+        if link is not None:
+            link.send(frame)
+
+    def close(self) -> None:
+        """Stop listening, dialling and carrying."""
+        if self._starting is not None:
+            self._starting.cancel()
+        for server in self._servers:
+            server.close()
+        for sock in self._sockets:
+            sock.close()
+        for dialer in self._dialers.values():
+            dialer.cancel()
+        for link in list(self._links.values()):
+            link.close()
+
+    async def _listen(self) -> None:
+        for sock in self._sockets:
+            server = await self.loop.create_server(lambda: _Connection(self, self.hello.channel), sock=sock)
+            self._servers.append(server)
+
+    async def _dial(self, member: NodeId, channel: Channel) -> None:
+        """Keep this connection up for as long as the peer is a member."""
+        wait = FIRST_RETRY
+        while True:
+            try:
+                connection = await self._call(member, channel)
+                self.complain(self.members[member], "")
+                await connection.closed
+                wait = FIRST_RETRY if connection.established else wait
+            except (OSError, TimeoutError) as error:
+                self.complain(self.members[member], f"cannot reach the member: {error or 'no answer'}")
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LAST_RETRY)
+
+    async def _call(self, member: NodeId, channel: Channel) -> _Connection:
+        address = urlsplit(self.members[member])
+        host, port = address.hostname, address.port
+        assert host is not None and port is not None, "URLs are checked before they get here"
+        async with asyncio.timeout(PATIENCE):
+            make = partial(_Connection, self, channel, expected=member)
+            _, connection = await self.loop.create_connection(make, host, port)
+        return connection
+
+    def complain(self, about: str, reason: str) -> None:
+        """Log a reason once, until it changes."""
+        if self._complaints.get(about, "") != reason:
+            self._complaints[about] = reason
+            if reason:
+                log.warning("%s: %s", about, reason)
+
+    def established(self, link: _Connection) -> None:
+        """The hellos have been exchanged. A new connection takes the place of an old one: the peer has restarted."""
+        key = (link.peer, link.channel)
+        old = self._links.get(key)
+        if old is not None:
+            self._forget(old)
+            old.close()
+        self._links[key] = link
+        if link.channel == Channel.CONSENSUS and self.receiver is not None:
+            self.receiver.link_up(link.peer)
+
+    def lost(self, link: _Connection) -> None:
+        """The connection is gone."""
+        if self._links.get((link.peer, link.channel)) is link:
+            self._forget(link)
+
+    def _forget(self, link: _Connection) -> None:
+        del self._links[link.peer, link.channel]
+        if link.channel == Channel.CONSENSUS and self.receiver is not None:
+            self.receiver.link_down(link.peer)
+
+    def flush_later(self, link: _Connection) -> None:
+        """Write what this connection has gathered, once this turn's work is done."""
+        if not self._unflushed:
+            self.loop.call_soon(self._flush)
+        self._unflushed.append(link)
+
+    def _flush(self) -> None:
+        links, self._unflushed = self._unflushed, []
+        for link in links:
+            link.flush()
+
+
+class _Connection(asyncio.Protocol):
+    """One TCP connection, either end."""
+
+    def __init__(self, network: TcpNetwork, channel: int, expected: NodeId = 0) -> None:
+        self.network: Final = network
+        self.channel = Channel(channel)
+        self.peer: NodeId = expected  # 0 at the accepting end, until the hello has come.
+        self.dials: Final = expected != 0
+        self.established = False
+        self.closed: Final[asyncio.Future[None]] = network.loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._queue: list[bytes] = []
+        self._queued = 0
+        self._patience: asyncio.TimerHandle | None = None
+        self._name = "a peer"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * PATIENCE))
+        self._name = self.network.members.get(self.peer) or str(transport.get_extra_info("peername"))
+        self._patience = self.network.loop.call_later(PATIENCE, self.close)
+        if self.dials:
+            self._say_hello("")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+        self.network.lost(self)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def send(self, frame: bytes) -> None:
+        assert self._transport is not None, "frames go only over an established link"
+        if self._queued + self._transport.get_write_buffer_size() + len(frame) > MAX_QUEUED:
+            return
+        if not self._queue:
+            self.network.flush_later(self)
+        self._queue.append(len(frame).to_bytes(wire.LENGTH_BYTES, "big"))
+        self._queue.append(frame)
+        self._queued += len(frame)
+
+    def flush(self) -> None:
+        data = b"".join(self._queue)
+        self._queue.clear()
+        self._queued = 0
+        if self._transport is not None and not self._transport.is_closing():
+            self.network.sent_bytes += len(data)
+            self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        self.network.received_bytes += len(data)
+        received = self._received
+        received += data
+        start = 0
+        while len(received) - start >= wire.LENGTH_BYTES:
+            begin = start + wire.LENGTH_BYTES
+            end = begin + int.from_bytes(received[start:begin], "big")
+            if end - begin > wire.MAX_FRAME or (not self.established and end - begin > 4096):
+                self._refuse("a frame is longer than any can be: this is not an Ostraka peer")
+                return
+            if len(received) < end:
+                break
+            frame = bytes(memoryview(received)[begin:end])
+            start = end
+            if not self._take(frame):
+                return
+        del received[:start]
+
+    def _take(self, frame: bytes) -> bool:
+        """False if the connection is to be heard no more."""
+        if not self.established:
+            return self._meet(frame)
+        if self.network.receiver is not None:
+            self.network.receiver.received(self.peer, frame)
+        return True
+
+    def _meet(self, frame: bytes) -> bool:
+        """The first frame: the other side's hello."""
+        try:
+            hello = wire.decode_hello(frame)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            return self._refuse("this is not an Ostraka peer port")
+        if hello.refusal:
+            self.network.complain(self._name, f"the member refuses the connection: {hello.refusal}")
+            self.close()
+            return False
+        reason = wire.judge(hello, self.network.hello) or self._stranger(hello) or self.network.admit(hello)
+        if reason:
+            return self._refuse(reason)
+        if self._patience is not None:
+            self._patience.cancel()
+        if not self.dials:
+            self.peer = hello.member
+            self.channel = Channel(hello.channel)
+            self._say_hello("")
+        self.established = True
+        self.network.established(self)
+        return True
+
+    def _stranger(self, hello: Hello) -> str:
+        if hello.channel not in tuple(Channel):
+            return f"there is no channel {hello.channel}"
+        if hello.member not in self.network.members:
+            return f"{hello.member:x} is not a member of this cluster"
+        if self.dials and hello.member != self.peer:
+            return f"member {self.peer:x} was called, and {hello.member:x} answered: compare the peer URLs"
+        return ""
+
+    def _refuse(self, reason: str) -> bool:
+        self.network.complain(self._name, f"connection refused: {reason}")
+        self._say_hello(reason)
+        self.close()
+        return False
+
+    def _say_hello(self, refusal: str) -> None:
+        hello = msgspec.structs.replace(self.network.hello, channel=int(self.channel), refusal=refusal)
+        frame = wire.encode(hello)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(len(frame).to_bytes(wire.LENGTH_BYTES, "big") + frame)

@@ -1,0 +1,1 @@
+"""Ostraka measured against etcd. Bottom up: cluster, usage, report, driver, synccheck, main."""

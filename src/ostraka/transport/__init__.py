@@ -1,0 +1,1 @@
+"""How bytes travel: the peers' network and its frames, and HTTP/2 for clients."""

@@ -1,0 +1,183 @@
+"""The peers' network over real sockets on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from ostraka.transport.network import Channel
+from ostraka.transport.tcp import TcpNetwork
+from ostraka.transport.wire import MAX_FRAME, Hello
+
+PATIENCE = 20.0
+
+
+class Heard:
+    """A receiver that remembers, and can be waited on."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[int, bytes]] = []
+        self.up: set[int] = set()
+        self.downs = 0
+        self.changed = asyncio.Event()
+
+    def received(self, sender: int, frame: bytes) -> None:
+        self.frames.append((sender, frame))
+        self.changed.set()
+
+    def link_up(self, peer: int) -> None:
+        self.up.add(peer)
+        self.changed.set()
+
+    def link_down(self, peer: int) -> None:
+        self.up.discard(peer)
+        self.downs += 1
+        self.changed.set()
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not true():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+def listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def url(sock: socket.socket) -> str:
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+def hello(member: int, cluster: int = 7) -> Hello:
+    return Hello("ostraka", 1, 1, cluster, member, member * 100, "raft", 0)
+
+
+@asynccontextmanager
+async def pair(cluster_of_second: int = 7) -> AsyncIterator[tuple[TcpNetwork, Heard, TcpNetwork, Heard]]:
+    loop = asyncio.get_running_loop()
+    sockets = {1: listening(), 2: listening()}
+    members = {member: url(sock) for member, sock in sockets.items()}
+    first, second = Heard(), Heard()
+    one = TcpNetwork(loop, hello(1), [sockets[1]])
+    two = TcpNetwork(loop, hello(2, cluster_of_second), [sockets[2]])
+    for network, heard in ((one, first), (two, second)):
+        network.start(heard)
+        network.connect(members)
+    try:
+        yield one, first, two, second
+    finally:
+        one.close()
+        two.close()
+        await asyncio.sleep(0)
+
+
+def run(scene: Callable[[], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        await scene()
+
+    asyncio.run(whole())
+
+
+def test_frames_arrive_whole_and_in_order_both_ways() -> None:
+    async def scene() -> None:
+        async with pair() as (one, first, two, second):
+            await first.until(lambda: first.up == {2})
+            await second.until(lambda: second.up == {1})
+            sizes = [0, 1, 100, 70_000, 3_000_000, 5]
+            for size in sizes:
+                one.send(2, bytes([size % 251]) * size)
+                two.send(1, bytes([size % 241]) * size)
+            await second.until(lambda: len(second.frames) == len(sizes))
+            await first.until(lambda: len(first.frames) == len(sizes))
+            assert second.frames == [(1, bytes([size % 251]) * size) for size in sizes]
+            assert first.frames == [(2, bytes([size % 241]) * size) for size in sizes]
+
+    run(scene)
+
+
+def test_the_bulk_channel_is_a_connection_of_its_own() -> None:
+    async def scene() -> None:
+        async with pair() as (one, first, two, second):
+            await first.until(lambda: first.up == {2})
+            async with asyncio.timeout(PATIENCE):
+                while not second.frames:
+                    one.send(2, b"bulk", Channel.BULK)  # Dropped until that connection stands, too.
+                    await asyncio.sleep(0.01)
+            assert {frame for _, frame in second.frames} == {b"bulk"}
+            assert len(two._links) == 2
+
+    run(scene)
+
+
+def test_a_lost_connection_is_told_and_made_again() -> None:
+    async def scene() -> None:
+        async with pair() as (one, first, two, second):
+            await first.until(lambda: first.up == {2})
+            await second.until(lambda: second.up == {1})
+            two._links[1, Channel.CONSENSUS].close()
+            await first.until(lambda: first.downs == 1 and first.up == {2})
+            await second.until(lambda: second.up == {1})
+            one.send(2, b"again")
+            await second.until(lambda: second.frames == [(1, b"again")])
+
+    run(scene)
+
+
+def test_a_member_of_another_cluster_is_refused_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with pair(cluster_of_second=8) as (one, first, _two, _second):
+            async with asyncio.timeout(PATIENCE):
+                while "--initial-cluster-token" not in caplog.text:
+                    await asyncio.sleep(0.01)
+            assert first.up == set()
+            one.send(2, b"lost")  # To nobody, and no error.
+
+    with caplog.at_level(logging.WARNING, "ostraka.peers"):
+        run(scene)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [b"GET / HTTP/1.1\r\n\r\n" * 50, b"\xff" * 100, (MAX_FRAME + 1).to_bytes(4, "big"), b"\x00\x00\x00\x01\x90"],
+)
+def test_noise_is_refused_and_harms_nobody(noise: bytes) -> None:
+    async def scene() -> None:
+        async with pair() as (one, first, two, second):
+            await first.until(lambda: first.up == {2})
+            address = two._sockets[0].getsockname()
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(noise)
+            async with asyncio.timeout(PATIENCE):
+                said = await reader.read()
+            assert b"not an Ostraka peer" in said
+            writer.close()
+            one.send(2, b"still here")
+            await second.until(lambda: second.frames == [(1, b"still here")])
+
+    run(scene)
+
+
+def test_a_stranger_is_not_let_in() -> None:
+    async def scene() -> None:
+        async with pair() as (_one, first, two, _second):
+            await first.until(lambda: first.up == {2})
+            loop = asyncio.get_running_loop()
+            third = TcpNetwork(loop, hello(3), [])
+            ghost = Heard()
+            third.start(ghost)
+            third.hello = msgspec.structs.replace(third.hello, member=0)  # Dials everybody, being the lowest.
+            third.connect({2: url(two._sockets[0])})
+            async with asyncio.timeout(PATIENCE):
+                while not third._complaints:
+                    await asyncio.sleep(0.01)
+            assert "is not a member" in next(iter(third._complaints.values()))
+            third.close()
+
+    run(scene)

@@ -66,13 +66,13 @@ class Group:
         host: Host,
         group_id: GroupId,
         consensus: Consensus,
-        machine: Callable[[], Machine],
+        machine: Callable[[Table], Machine],
         descriptor: Descriptor,
     ) -> None:
         self.id: Final = group_id
         self.engine: Engine  # Set by `begin`.
         self.table: Table = host.store.table(descriptor.prefix(group_id))
-        self.machine: Machine = machine()
+        self.machine: Machine = machine(self.table)
         self.meta: SnapshotMeta  # What the applied state is a state of. Set by `begin`.
         self.flushed: Index = 0
         self.role = "follower"
@@ -343,7 +343,7 @@ class Group:
         self._descriptor = self._descriptor.next()
         self._pull = None
         self.table = pull.table
-        self.machine = self._make_machine()
+        self.machine = self._make_machine(self.table)
         applied = self.table.get(APPLIED)
         assert applied is not None, "checked when it was fetched"
         self.meta = _decode_meta(applied)

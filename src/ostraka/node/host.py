@@ -13,7 +13,7 @@ from ostraka.model import events
 from ostraka.model.effects import Record
 from ostraka.model.engine import Consensus, Engine, Settings
 from ostraka.model.ids import SECOND, Dice, Duration, GroupId, Instant, NodeId
-from ostraka.model.machine import Machine
+from ostraka.model.machine import Machine, Table
 from ostraka.model.requests import Members, SnapshotMeta
 from ostraka.node.clock import Clock, Timer
 from ostraka.node.group import Descriptor, Group
@@ -89,7 +89,7 @@ class Host:
         self,
         group_id: GroupId,
         consensus: Consensus,
-        machine: Callable[[], Machine],
+        machine: Callable[[Table], Machine],
         members: Members,
         settings: Settings,
     ) -> Group:

@@ -95,7 +95,7 @@ class ThreadDisk:
     def __init__(self, path: str | os.PathLike[str], post: Post, observe: Observe | None = None) -> None:
         """Makes the directory `path` if it is missing, and locks it. Raises DirectoryInUse, OSError."""
         self.path: Final = Path(path).absolute()
-        _make_directories(self.path)
+        make_directories(self.path)
         self._lock: Final = _lock(self.path)
         self.directory: Final = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         self._post: Final = post
@@ -319,11 +319,11 @@ def _fulfil(outcome: Future[None], job: Callable[[], None]) -> None:
         outcome.set_result(None)
 
 
-def _make_directories(path: Path) -> None:
+def make_directories(path: Path) -> None:
     """Make `path` and what is missing above it, each durably: a directory that vanishes takes the data along."""
     if path.is_dir():
         return
-    _make_directories(path.parent)
+    make_directories(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,0 +1,442 @@
+"""The tables of the state machines: one RocksDB a process, and a twin in memory that loses the same things.
+
+A table's writes gather in it until `commit` applies them as one atomic batch. A commit survives the process only once
+a `flush` that began after it is done; a crash reverts the store to *some* commit not older than the last flush, since
+RocksDB also flushes by itself, and all tables to the same one: there is one column family, so one order of commits.
+The write-ahead log replays the rest, so RocksDB's own log is off.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+import rocksdict
+
+from ostraka.errors import Corruption, NewerFormat, StorageError
+from ostraka.storage.disk import Observe, Post, make_directories
+
+Pair = tuple[bytes, bytes]
+Batch = dict[bytes, bytes | None]
+"""What is to be written; None deletes."""
+
+Flushed = Callable[[StorageError | None], None]
+"""Told, later and from the loop, that a flush is done, or why it is not."""
+
+FORMAT: Final = 1
+_FORMAT_KEY: Final = b"\x00format"
+_NOTHING_PENDING: Final = b"\x00nothing is pending for this key"
+
+
+class Pinned(Protocol):
+    """A prefix as it was at one moment."""
+
+    def scan(self, start: bytes, stop: bytes | None) -> Iterator[Pair]: ...
+
+    def release(self) -> None:
+        """It is not needed any longer. It holds on to disk space until then."""
+
+
+class Store(Protocol):
+    """All tables of a process. No prefix may begin with another one, with a zero byte, or with 0xff."""
+
+    def table(self, prefix: bytes) -> Table:
+        """A view of the keys that begin with `prefix`, which the table does not show."""
+
+    def flush(self, done: Flushed) -> None:
+        """Make all that was committed before durable."""
+
+    def pin(self, prefix: bytes) -> Pinned:
+        """What is committed under the prefix now."""
+
+    def drop(self, prefix: bytes) -> None:
+        """Delete what is committed under the prefix, as one commit."""
+
+    def close(self) -> None:
+        """What was not flushed may be lost."""
+
+
+class Backing(Protocol):
+    """What a table needs of its store. Keys are whole."""
+
+    def read(self, key: bytes) -> bytes | None: ...
+    def items(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[Pair]: ...
+    def write(self, batch: Batch) -> None: ...
+
+
+class Table:
+    """An ordered map from bytes to bytes under one prefix of a store. Raises Corruption, StorageError."""
+
+    def __init__(self, backing: Backing, prefix: bytes) -> None:
+        """Use `Store.table`."""
+        self._prefix: Final = prefix
+        self._read: Final = backing.read
+        self._items: Final = backing.items
+        self._write: Final = backing.write
+        self._pending: Batch = {}
+        self._sorted: list[bytes] = []  # The keys of `_pending`; only when there is a scan,
+        self._unsorted: list[bytes] = []  # these are moved there.
+
+    def get(self, key: bytes) -> bytes | None:
+        key = self._prefix + key
+        value = self._pending.get(key, _NOTHING_PENDING)
+        return self._read(key) if value is _NOTHING_PENDING else value
+
+    def put(self, key: bytes, value: bytes) -> None:
+        key = self._prefix + key
+        if key not in self._pending:
+            self._unsorted.append(key)
+        self._pending[key] = value
+
+    def delete(self, key: bytes) -> None:
+        key = self._prefix + key
+        if key not in self._pending:
+            self._unsorted.append(key)
+        self._pending[key] = None
+
+    def scan(self, start: bytes, stop: bytes | None, reverse: bool = False) -> Iterator[Pair]:
+        """The pairs with start ≤ key < stop in the order of their bytes; `stop` None: to the end.
+
+        They are those of the moment of the call, whatever is written while they are looked at.
+        """
+        first = self._prefix + start
+        last = _successor(self._prefix) if stop is None else self._prefix + stop
+        rows = self._items(first, last, reverse)
+        pending = self._pending_between(first, last)
+        if pending:
+            if reverse:
+                pending.reverse()
+            rows = _merge(rows, pending, reverse)
+        return _without(len(self._prefix), rows)
+
+    def commit(self) -> None:
+        """Apply the pending writes, all or none."""
+        if self._pending:
+            self._write(self._pending)
+            self.discard()
+
+    def discard(self) -> None:
+        """Forget the pending writes."""
+        self._pending = {}
+        self._sorted = []
+        self._unsorted = []
+
+    def _pending_between(self, first: bytes, last: bytes) -> list[tuple[bytes, bytes | None]]:
+        order, added = self._sorted, self._unsorted
+        if added:
+            if len(added) * 32 < len(order):
+                for key in added:
+                    insort(order, key)
+            else:
+                order += added
+                order.sort()
+            self._unsorted = []
+        pending = self._pending
+        return [(key, pending[key]) for key in order[bisect_left(order, first) : bisect_left(order, last)]]
+
+
+class RocksStore:
+    """The real store."""
+
+    def __init__(
+        self,
+        path: Path,
+        post: Post,
+        observe: Observe | None = None,
+        cache_size: int = 64 << 20,
+        memtable: int = 64 << 20,
+    ) -> None:
+        """Opens the database in the directory `path`, or makes it. Raises Corruption, NewerFormat, StorageError."""
+        self._path: Final = path
+        self._post: Final = post
+        self._observe: Final = observe
+        self._options: Final[Any] = rocksdict.WriteOptions()
+        self._options.disable_wal = True
+        make_directories(path)
+        if (path / "CURRENT").exists():
+            _require_known_format(path)
+        try:
+            self._db: Any = rocksdict.Rdict(str(path), _tuned(cache_size, memtable))
+        except Exception as error:
+            raise self._failure(error) from error
+        if self.read(_FORMAT_KEY) is None:
+            self.write({_FORMAT_KEY: b"%d" % FORMAT})
+            self._flush_db()
+        self._thread: Final = ThreadPoolExecutor(1, "ostraka-flush")
+
+    def table(self, prefix: bytes) -> Table:
+        return Table(self, prefix)
+
+    def flush(self, done: Flushed) -> None:
+        self._thread.submit(self._flush, done)
+
+    def pin(self, prefix: bytes) -> Pinned:
+        return _RocksPinned(self, self._db.snapshot(), prefix)
+
+    def drop(self, prefix: bytes) -> None:
+        try:
+            self._db.delete_range(prefix, _successor(prefix), self._options)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._db.close()
+
+    def read(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise self._failure(error) from error
+        return value
+
+    def items(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[Pair]:
+        return self.rows(self._db, start, stop, reverse)
+
+    def write(self, batch: Batch) -> None:
+        writes = rocksdict.WriteBatch(raw_mode=True)
+        put, delete = writes.put, writes.delete
+        for key, value in batch.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        try:
+            self._db.write(writes, self._options)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def rows(self, source: Any, start: bytes, stop: bytes, reverse: bool) -> Iterator[Pair]:
+        """The pairs of the database or of a snapshot with start ≤ key < stop, as they are at the call."""
+        items = source.items(backwards=reverse, from_key=stop if reverse else start)
+        return self._descending(items, start, stop) if reverse else self._ascending(items, stop)
+
+    def _ascending(self, items: Iterator[Pair], stop: bytes) -> Iterator[Pair]:
+        try:
+            for pair in items:
+                if pair[0] >= stop:
+                    return
+                yield pair
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _descending(self, items: Iterator[Pair], start: bytes, stop: bytes) -> Iterator[Pair]:
+        try:
+            for pair in items:
+                if pair[0] < start:
+                    return
+                if pair[0] < stop:
+                    yield pair
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _flush(self, done: Flushed) -> None:
+        failure: StorageError | None = None
+        start = perf_counter()
+        try:
+            self._flush_db()
+        except StorageError as error:
+            failure = error
+        try:
+            self._post(partial(self._finish, done, failure, perf_counter() - start))
+        except RuntimeError:
+            return  # The loop is closed, so nobody is left who could be told.
+
+    def _finish(self, done: Flushed, failure: StorageError | None, seconds: float) -> None:
+        if self._observe is not None:
+            self._observe("table.flush", seconds)
+        done(failure)
+
+    def _flush_db(self) -> None:
+        try:
+            self._db.flush(True)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> Exception:
+        return _storage_error(self._path, error)
+
+
+class _RocksPinned:
+    def __init__(self, store: RocksStore, snapshot: Any, prefix: bytes) -> None:
+        self._store: Final = store
+        self._snapshot = snapshot
+        self._prefix: Final = prefix
+
+    def scan(self, start: bytes, stop: bytes | None) -> Iterator[Pair]:
+        last = _successor(self._prefix) if stop is None else self._prefix + stop
+        rows = self._store.rows(self._snapshot, self._prefix + start, last, False)
+        return _without(len(self._prefix), rows)
+
+    def release(self) -> None:
+        self._snapshot = None
+
+
+class MemoryStore:
+    """The twin. `crash` leaves it as it was at the last flush that was done.
+
+    `post` decides how long a flush takes. Reads and writes may go on meanwhile.
+    """
+
+    def __init__(self, post: Post) -> None:
+        self._post: Final = post
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._undo: list[Batch] = [{}]  # To go back over each flush in flight, and then to the last one done.
+        self._begun = 0  # Flushes ever begun,
+        self._ended = 0  # and how many of them are done, or lost in a crash.
+
+    def table(self, prefix: bytes) -> Table:
+        return Table(self, prefix)
+
+    def flush(self, done: Flushed) -> None:
+        self._undo.append({})
+        self._begun += 1
+        self._post(partial(self._flushed, done, self._begun))
+
+    def pin(self, prefix: bytes) -> Pinned:
+        return _MemoryPinned(prefix, list(self.items(prefix, _successor(prefix), False)))
+
+    def drop(self, prefix: bytes) -> None:
+        self.write({key: None for key, _ in self.items(prefix, _successor(prefix), False)})
+
+    def close(self) -> None:
+        self.crash()
+
+    def crash(self) -> None:
+        """Forget what was not flushed, and the flushes in flight."""
+        self._ended = self._begun
+        undo, self._undo = self._undo, [{}]
+        for before in reversed(undo):
+            self._apply(before)
+
+    def read(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
+
+    def items(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[Pair]:
+        values, keys = self._values, self._keys
+        found = [(key, values[key]) for key in keys[bisect_left(keys, start) : bisect_left(keys, stop)]]
+        return reversed(found) if reverse else iter(found)
+
+    def write(self, batch: Batch) -> None:
+        undo = self._undo[-1]
+        for key in batch:
+            if key not in undo:
+                undo[key] = self._values.get(key)
+        self._apply(batch)
+
+    def _apply(self, batch: Batch) -> None:
+        values, keys = self._values, self._keys
+        for key, value in batch.items():
+            if value is not None:
+                if key not in values:
+                    insort(keys, key)
+                values[key] = value
+            elif key in values:
+                del values[key]
+                del keys[bisect_left(keys, key)]
+
+    def _flushed(self, done: Flushed, number: int) -> None:
+        if number > self._ended:
+            del self._undo[: number - self._ended]
+            self._ended = number
+            done(None)
+
+
+class _MemoryPinned:
+    def __init__(self, prefix: bytes, rows: list[Pair]) -> None:
+        self._prefix: Final = prefix
+        self._rows = rows
+
+    def scan(self, start: bytes, stop: bytes | None) -> Iterator[Pair]:
+        rows, prefix = self._rows, self._prefix
+        first = bisect_left(rows, (prefix + start,))
+        last = len(rows) if stop is None else bisect_left(rows, (prefix + stop,))
+        return _without(len(prefix), iter(rows[first:last]))
+
+    def release(self) -> None:
+        self._rows = []
+
+
+def _merge(rows: Iterator[Pair], pending: list[tuple[bytes, bytes | None]], reverse: bool) -> Iterator[Pair]:
+    """Both in order; for a key in both, what is pending counts."""
+    at, size = 0, len(pending)
+    for row in rows:
+        key = row[0]
+        while at < size and (pending[at][0] > key if reverse else pending[at][0] < key):
+            name, value = pending[at]
+            if value is not None:
+                yield name, value
+            at += 1
+        if at < size and pending[at][0] == key:
+            continue  # Comes with the next row, or at the end.
+        yield row
+    for name, value in pending[at:]:
+        if value is not None:
+            yield name, value
+
+
+def _without(length: int, rows: Iterator[Pair]) -> Iterator[Pair]:
+    for key, value in rows:
+        yield key[length:], value
+
+
+def _successor(prefix: bytes) -> bytes:
+    """The first key behind all that begin with `prefix`."""
+    assert prefix and prefix[0] < 0xFF, f"prefix {prefix!r}: must not be empty, nor begin with 0xff"
+    shortened = prefix.rstrip(b"\xff")
+    return shortened[:-1] + bytes([shortened[-1] + 1])
+
+
+def _storage_error(path: Path, error: Exception) -> Exception:
+    """RocksDB's errors come as plain `Exception`, with a text that begins with their kind."""
+    if type(error) is not Exception:
+        return error
+    text = str(error)
+    if text.startswith("Corruption"):
+        return Corruption(f"the table in {path} is damaged: {text}; remove this member's data and let it join anew")
+    return StorageError(f"the table in {path} failed: {text}")
+
+
+def _require_known_format(path: Path) -> None:
+    """Look before opening, since that writes."""
+    try:
+        db = rocksdict.Rdict(
+            str(path), rocksdict.Options(raw_mode=True), access_type=rocksdict.AccessType.read_only(False)
+        )
+        found = db.get(_FORMAT_KEY)
+        db.close()
+    except Exception as error:
+        raise _storage_error(path, error) from error
+    if found is not None and int(found) > FORMAT:
+        raise NewerFormat(
+            f"the table in {path} has format {int(found)}, and this version of Ostraka knows {FORMAT}: start the "
+            "newer version that wrote it; nothing was changed"
+        )
+
+
+def _tuned(cache_size: int, memtable: int) -> Any:
+    """Small: little memory, few threads, next to no log of its own. Sizes in bytes."""
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_block_cache(rocksdict.Cache(cache_size))
+    blocks.set_bloom_filter(10, False)
+    blocks.set_checksum_type(rocksdict.ChecksumType.crc32c())
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(blocks)
+    options.set_compression_type(rocksdict.DBCompressionType.lz4())
+    options.set_paranoid_checks(True)
+    options.set_write_buffer_size(memtable)
+    options.set_max_write_buffer_number(4)  # So that writes need not wait for a flush.
+    options.set_max_background_jobs(2)
+    options.set_max_open_files(512)
+    options.set_max_log_file_size(1 << 20)
+    options.set_keep_log_file_num(2)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    return options

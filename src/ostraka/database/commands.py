@@ -1,0 +1,226 @@
+"""What can be asked of the database, and what it answers: the words that travel and are stored.
+
+A command is the payload of a `Request`; a reply holds nothing of one replica, so that replies can be compared.
+All are msgpack arrays that begin with an integer tag: tags and the order of fields never change, and a new kind
+of command is proposed only once the cluster version allows it. Golden bytes test them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated
+
+import msgspec
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+"""An id or a counter, up to 64 bits."""
+
+
+class Code(IntEnum):
+    """gRPC's status codes, as far as the database answers with them."""
+
+    INVALID_ARGUMENT = 3
+    NOT_FOUND = 5
+    FAILED_PRECONDITION = 9
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    UNAVAILABLE = 14
+
+
+class SortOrder(IntEnum):
+    """Numbered as etcd's `RangeRequest.SortOrder`."""
+
+    NONE = 0
+    ASCEND = 1
+    DESCEND = 2
+
+
+class SortTarget(IntEnum):
+    """Numbered as etcd's `RangeRequest.SortTarget`."""
+
+    KEY = 0
+    VERSION = 1
+    CREATE = 2
+    MOD = 3
+    VALUE = 4
+
+
+class KeyValue(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """A key with its value, as etcd's `mvccpb.KeyValue`. A tombstone has only key and mod revision: version 0."""
+
+    key: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+    value: bytes
+    lease: int = 0
+
+
+class MemberInfo(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """What a member announces about itself."""
+
+    id: Unsigned
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    learner: bool = False
+
+
+class Registration(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """A member and the disk that is its own: peers refuse another disk under its name."""
+
+    member: MemberInfo
+    disk: Unsigned
+
+
+# ---- Commands -------------------------------------------------------------------------------------------------------
+
+
+class Command(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """Something to be done, in the order of the log."""
+
+
+class Put(Command, frozen=True, tag=1):
+    """Set a key. `ignore_value`, `ignore_lease`: keep what the key has, which must exist.
+
+    Errors: no key; a value or lease given that is to be ignored; `ignore_*` of a key that doesn't exist; no such lease.
+    """
+
+    key: bytes
+    value: bytes = b""
+    lease: int = 0
+    prev_kv: bool = False
+    ignore_value: bool = False
+    ignore_lease: bool = False
+
+
+class Range(Command, frozen=True, tag=2):
+    """Read the keys in [key, range_end): one key if `range_end` is empty, all keys from `key` on if it is b"\\0".
+
+    A query for `Database.read`; proposed as a command, it is a read in the order of the log (`OrderRead`).
+    """
+
+    key: bytes
+    range_end: bytes = b""
+    limit: int = 0
+    revision: int = 0
+    sort_order: int = SortOrder.NONE
+    sort_target: int = SortTarget.KEY
+    keys_only: bool = False
+    count_only: bool = False
+    min_mod_revision: int = 0
+    max_mod_revision: int = 0
+    min_create_revision: int = 0
+    max_create_revision: int = 0
+
+
+class Publish(Command, frozen=True, tag=3):
+    """A member announces its attributes, and registers its disk. Error: another disk is registered for it."""
+
+    member: MemberInfo
+    disk: Unsigned
+
+
+class RegisterSession(Command, frozen=True, tag=4):
+    """Begin a session, within which a request is executed once however often it is submitted.
+
+    `nonce`: drawn by the proposer, so that a cluster restored from a backup gives out other ids than before.
+    """
+
+    nonce: Unsigned
+
+
+class ClusterVersion(Command, frozen=True, tag=5):
+    """From here on, commands of this version may be proposed. It never goes back: a lower one changes nothing."""
+
+    version: Unsigned
+
+
+# ---- Queries that are never replicated ------------------------------------------------------------------------------
+
+
+class ListMembers(msgspec.Struct, frozen=True, gc=False):
+    """Who has published, in the order of ids. Answer: `Members`."""
+
+
+class Inspect(msgspec.Struct, frozen=True, gc=False):
+    """How far the database has come. Answer: `Overview`."""
+
+
+# ---- Replies --------------------------------------------------------------------------------------------------------
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """What a command came to."""
+
+
+class Failure(Reply, frozen=True, tag=0):
+    """An error: gRPC's code and etcd's exact message, which clients compare.
+
+    `unknown`: the request may have been executed before (`errors.OutcomeUnknown`). Otherwise it was not, and
+    never will be.
+    """
+
+    code: int
+    message: str
+    unknown: bool = False
+
+
+class PutDone(Reply, frozen=True, tag=1):
+    """`previous`: what the key was before, if it was asked for and there was any."""
+
+    revision: int
+    previous: KeyValue | None = None
+
+
+class RangeDone(Reply, frozen=True, tag=2):
+    """`revision` is the store's current one, whatever revision was read. `count` ignores limit and filters."""
+
+    revision: int
+    kvs: tuple[KeyValue, ...] = ()
+    more: bool = False
+    count: int = 0
+
+
+class Done(Reply, frozen=True, tag=3):
+    """It is done; there is nothing more to say."""
+
+
+class SessionBegun(Reply, frozen=True, tag=4):
+    """The new session's id: `Request.client` of its requests."""
+
+    client: int
+
+
+class Members(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `ListMembers`."""
+
+    registrations: tuple[Registration, ...]
+
+
+class Overview(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `Inspect`. `compact_revision`: reads below it are refused."""
+
+    revision: int
+    compact_revision: int
+    cluster_version: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(
+    Put | Range | Publish | RegisterSession | ClusterVersion
+)
+_reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Failure | PutDone | RangeDone | Done | SessionBegun)
+
+encode = _encoder.encode
+"""The bytes of a command or reply."""
+
+
+def decode_command(payload: bytes) -> Command:
+    """Raises `msgspec.DecodeError` or `UnicodeDecodeError` for bytes that are no command."""
+    return _command.decode(payload)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """The reply that `encode` made the bytes of."""
+    return _reply.decode(data)

@@ -1,0 +1,33 @@
+"""The errors that the database answers: etcd's codes and exact messages, which clients look up by the text."""
+
+from __future__ import annotations
+
+from ostraka.database.commands import Code, Failure
+
+EMPTY_KEY = Failure(Code.INVALID_ARGUMENT, "etcdserver: key is not provided")
+KEY_NOT_FOUND = Failure(Code.INVALID_ARGUMENT, "etcdserver: key not found")
+VALUE_PROVIDED = Failure(Code.INVALID_ARGUMENT, "etcdserver: value is provided")
+LEASE_PROVIDED = Failure(Code.INVALID_ARGUMENT, "etcdserver: lease is provided")
+INVALID_SORT_OPTION = Failure(Code.INVALID_ARGUMENT, "etcdserver: invalid sort option")
+LEASE_NOT_FOUND = Failure(Code.NOT_FOUND, "etcdserver: requested lease not found")
+COMPACTED = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted")
+FUTURE_REVISION = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision")
+
+# Ours: etcd has neither sessions nor registered disks.
+MALFORMED = Failure(Code.UNIMPLEMENTED, "ostraka: the payload is no command that this version knows; nothing was done")
+OTHER_DISK = Failure(
+    Code.FAILED_PRECONDITION,
+    "ostraka: another disk is registered for this member; give it back its own data directory, or add a new member",
+)
+SESSION_TAKEN = Failure(Code.UNAVAILABLE, "ostraka: no session was begun; try again")
+UNNUMBERED = Failure(Code.INVALID_ARGUMENT, "ostraka: a session's requests are numbered from 1; nothing was done")
+SESSION_UNKNOWN = Failure(
+    Code.UNAVAILABLE,
+    "ostraka: no such session, or it was evicted: the request may have been executed before; begin a new session",
+    unknown=True,
+)
+REPLY_GONE = Failure(
+    Code.UNAVAILABLE,
+    "ostraka: the reply to this request is no longer kept: it may have been executed before",
+    unknown=True,
+)

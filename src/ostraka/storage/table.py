@@ -155,8 +155,9 @@ class RocksStore:
         self._path: Final = path
         self._post: Final = post
         self._observe: Final = observe
-        self._options: Final[Any] = rocksdict.WriteOptions()
-        self._options.disable_wal = True
+        options: Any = rocksdict.WriteOptions()  # Its stub takes the property for a method.
+        options.disable_wal = True
+        self._options: Final = options
         make_directories(path)
         if (path / "CURRENT").exists():
             _require_known_format(path)
@@ -288,8 +289,9 @@ class MemoryStore:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
         self._undo: list[Batch] = [{}]  # To go back over each flush in flight, and then to the last one done.
-        self._begun = 0  # Flushes ever begun,
-        self._ended = 0  # and how many of them are done, or lost in a crash.
+        self._begun = 0  # The number of the last flush begun,
+        self._ended = 0  # done,
+        self._lost = 0  # and lost in a crash.
 
     def table(self, prefix: bytes) -> Table:
         return Table(self, prefix)
@@ -310,7 +312,7 @@ class MemoryStore:
 
     def crash(self) -> None:
         """Forget what was not flushed, and the flushes in flight."""
-        self._ended = self._begun
+        self._ended = self._lost = self._begun
         undo, self._undo = self._undo, [{}]
         for before in reversed(undo):
             self._apply(before)
@@ -345,6 +347,7 @@ class MemoryStore:
         if number > self._ended:
             del self._undo[: number - self._ended]
             self._ended = number
+        if number > self._lost:
             done(None)
 
 

@@ -62,9 +62,10 @@ def main() -> int:
     except KeyboardInterrupt:
         failure = "interrupted"
     results = Results(samples)
-    report = render(machine, systems, options.rows, results, checks)
-    print(report)
-    write_files(options, report, machine, systems, samples, checks)
+    if samples:
+        report = render(machine, systems, options.rows, results, checks)
+        print(report)
+        write_files(options, report, machine, systems, samples, checks)
     if failure:
         print(f"run.py: stopped early: {failure}", file=sys.stderr)
     return 1 if failure or results.void_reasons() else 0

@@ -21,6 +21,7 @@ from versus.usage import Usage, usage_of
 
 CALLERS = 4
 ATTACHES_WITHIN = 5.0
+ENDS_WITHIN = 10.0
 NO_STRACE = "not verified: install strace (apt install strace) to compare the nodes' own counts with their system calls"
 
 
@@ -50,12 +51,22 @@ def verify_syncs(driver: Driver, cluster: Cluster) -> str:
                 after = usage_of([node])[0]
         finally:
             tracer.send_signal(signal.SIGINT)  # It lets go of the node and writes its table.
-            _, complaint = tracer.communicate(timeout=10)
+            complaint = ending(tracer)
     if sample is None:
-        return f"{name}: not verified: strace could not attach to its own node: {complaint.strip()}"
-    if sample.void:
-        return f"{name}: not verified: {sample.void}"
+        return f"{name}: not verified: strace could not attach to its own node: {complaint}"
+    if sample.void or not summary.exists():
+        return f"{name}: not verified: {sample.void or complaint}"
     return f"{name}: {verdict(node.name, parse_summary(summary.read_text()), before, after)}"
+
+
+def ending(tracer: subprocess.Popen[str]) -> str:
+    """What strace complained of. If it does not end it is killed, upon which the kernel lets go of the node."""
+    try:
+        _, complaint = tracer.communicate(timeout=ENDS_WITHIN)
+    except subprocess.TimeoutExpired:
+        tracer.kill()
+        _, complaint = tracer.communicate()
+    return complaint.strip()
 
 
 def attached(pid: int) -> bool:

@@ -136,6 +136,14 @@ class ClusterVersion(Command, frozen=True, tag=5):
     version: Unsigned
 
 
+class DeleteRange(Command, frozen=True, tag=6):
+    """Delete the keys in a range, named as in `Range`: all in one revision, or none at all if there are none."""
+
+    key: bytes
+    range_end: bytes = b""
+    prev_kv: bool = False
+
+
 # ---- Queries that are never replicated ------------------------------------------------------------------------------
 
 
@@ -192,6 +200,14 @@ class SessionBegun(Reply, frozen=True, tag=4):
     client: int
 
 
+class DeleteDone(Reply, frozen=True, tag=5):
+    """`previous`: what was deleted, in the order of keys, if it was asked for."""
+
+    revision: int
+    deleted: int
+    previous: tuple[KeyValue, ...] = ()
+
+
 class Members(msgspec.Struct, frozen=True, gc=False):
     """The answer to `ListMembers`."""
 
@@ -208,9 +224,11 @@ class Overview(msgspec.Struct, frozen=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(
-    Put | Range | Publish | RegisterSession | ClusterVersion
+    Put | Range | Publish | RegisterSession | ClusterVersion | DeleteRange
 )
-_reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Failure | PutDone | RangeDone | Done | SessionBegun)
+_reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(
+    Failure | PutDone | RangeDone | Done | SessionBegun | DeleteDone
+)
 
 encode = _encoder.encode
 """The bytes of a command or reply."""

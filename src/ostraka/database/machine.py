@@ -1,0 +1,186 @@
+"""The database as a state machine: entries in, replies and changes out.
+
+All state is in the table; an instance holds the sessions, the revision and the digest's sums of the table that it saw
+last, and reads them again when it is given another one. Rows `c h v` are `mvcc`'s, `n` are `members`', `r s` are
+`sessions`', and `z` holds the state's own few numbers. Rows that begin with a zero byte belong to the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ostraka.database import failures, mvcc
+from ostraka.database.commands import (
+    ClusterVersion,
+    Command,
+    DeleteDone,
+    DeleteRange,
+    Done,
+    Failure,
+    Inspect,
+    ListMembers,
+    Members,
+    Overview,
+    Publish,
+    Put,
+    PutDone,
+    Range,
+    RegisterSession,
+    Reply,
+    SessionBegun,
+    decode_command,
+    encode,
+)
+from ostraka.database.digest import Digest, Tracked
+from ostraka.database.members import keep_only, publish, registrations
+from ostraka.database.sessions import Sessions
+from ostraka.model.machine import Change, Outcome, Table
+from ostraka.model.requests import Entry, Kind, Request, unpack
+
+STATE = b"z"
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_MALFORMED = encode(failures.MALFORMED)
+
+
+class State(msgspec.Struct, array_like=True):
+    """The row `z`."""
+
+    revision: int = 1  # Of the last change: an empty store is at 1, and the first write makes it 2.
+    compacted: int = 0
+    cluster_version: int = 0
+
+
+_state: Callable[[bytes], State] = msgspec.msgpack.Decoder(State).decode
+
+
+class Database:
+    """A `model.machine.Machine` with etcd's semantics."""
+
+    def __init__(self) -> None:
+        self._table: Table | None = None
+        self._tracked: Tracked
+        self._state: State
+        self._sessions: Sessions
+        self._digest: Digest
+        self._index = self._position = 0  # Of the request that is being executed.
+        self._changes: list[Change] = []
+        self._commands: dict[type[Command], Callable[[Any], Reply]] = {
+            Put: self._put,
+            DeleteRange: self._delete_range,
+            Range: self._range,
+            Publish: self._publish,
+            RegisterSession: self._register_session,
+            ClusterVersion: self._cluster_version,
+        }
+
+    def load(self, table: Table) -> None:
+        """Forget all that is remembered, and read it from this table."""
+        self._table, self._tracked = table, Tracked(table)
+        row = table.get(STATE)
+        self._state = State() if row is None else _state(row)
+        self._sessions, self._digest = Sessions(self._tracked), Digest(self._tracked)
+
+    def apply(self, entry: Entry, table: Table) -> Outcome:
+        """Execute the entry. What a client sent never raises: an error is a reply.
+
+        A batch that can't be decoded has no replies, on any replica.
+        """
+        if table is not self._table:
+            self.load(table)
+        if entry.kind is Kind.MEMBERS and entry.members is not None:
+            keep_only(self._tracked, entry.members)
+        before = encode(self._state)
+        self._index, self._position, self._changes = entry.index, 0, []
+        replies = []
+        for batch in entry.batches:
+            try:
+                requests = unpack(batch.requests)
+            except UNDECODABLE:
+                requests = ()
+            replies.append([self._answer(request) for request in requests])
+        self._sessions.save()
+        if (after := encode(self._state)) != before:
+            self._tracked.put(STATE, after)
+        return Outcome(replies, self._changes)
+
+    def read(self, query: Any, table: Table) -> Any:
+        """Answer a `Range`, `ListMembers` or `Inspect` from the applied state; a `Range` may fail with a `Failure`."""
+        if table is not self._table:
+            self.load(table)
+        if type(query) is Range:  # First, and without `match`: it is the frequent one.
+            return self._range(query)
+        match query:
+            case ListMembers():
+                return Members(registrations(table))
+            case Inspect():
+                state = self._state
+                return Overview(state.revision, state.compacted, state.cluster_version)
+            case _:
+                raise TypeError(f"not a query of the database: {query!r}")
+
+    def digest(self, table: Table) -> bytes:
+        """The digest of all replicated state, 32 bytes: see `database.digest`."""
+        if table is not self._table:
+            self.load(table)
+        return self._digest.root()
+
+    def _answer(self, request: Request) -> bytes:
+        """Execute a request, unless its session says that it was executed before."""
+        self._position += 1
+        if request.client == 0:
+            return self._execute(request.payload)
+        earlier = self._sessions.earlier_reply(request, self._index, self._position)
+        if earlier is None:
+            reply = self._execute(request.payload)
+            self._sessions.keep_reply(request, reply)
+            return reply
+        return encode(earlier) if isinstance(earlier, Failure) else earlier
+
+    def _execute(self, payload: bytes) -> bytes:
+        try:
+            command = decode_command(payload)
+        except UNDECODABLE:
+            return _MALFORMED
+        return encode(self._commands[type(command)](command))
+
+    def _put(self, command: Put) -> Reply:
+        table, state = self._table, self._state
+        assert table is not None
+        revision = state.revision + 1
+        done = mvcc.put(table, command, revision, 0)
+        if isinstance(done, Failure):
+            return done
+        old, new = done
+        state.revision = revision
+        self._changes.append(Change(revision, command.key, old, new))
+        return PutDone(revision, old if command.prev_kv else None)
+
+    def _delete_range(self, command: DeleteRange) -> Reply:
+        table, state = self._table, self._state
+        assert table is not None
+        revision = state.revision + 1
+        deleted = mvcc.delete_range(table, command, revision)
+        if isinstance(deleted, Failure):
+            return deleted
+        if deleted:
+            state.revision = revision
+            self._changes += [Change(revision, old.key, old, None) for old in deleted]
+        return DeleteDone(state.revision, len(deleted), tuple(deleted) if command.prev_kv else ())
+
+    def _range(self, query: Range) -> Reply:
+        assert self._table is not None
+        return mvcc.read(self._table, query, self._state.revision, self._state.compacted)
+
+    def _publish(self, command: Publish) -> Reply:
+        return publish(self._tracked, command)
+
+    def _register_session(self, command: RegisterSession) -> Reply:
+        client = self._sessions.begin(command.nonce, self._index, self._position)
+        return client if isinstance(client, Failure) else SessionBegun(client)
+
+    def _cluster_version(self, command: ClusterVersion) -> Reply:
+        self._state.cluster_version = max(self._state.cluster_version, command.version)
+        return Done()

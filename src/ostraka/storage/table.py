@@ -177,7 +177,7 @@ class RocksStore:
         self._thread.submit(self._flush, done)
 
     def pin(self, prefix: bytes) -> Pinned:
-        return _RocksPinned(self, self._db.snapshot(), prefix)
+        return _RocksPinned(self._path, self._db.iter(), prefix)
 
     def drop(self, prefix: bytes) -> None:
         try:
@@ -197,7 +197,9 @@ class RocksStore:
         return value
 
     def items(self, start: bytes, stop: bytes, reverse: bool) -> Iterator[Pair]:
-        return self.rows(self._db, start, stop, reverse)
+        if reverse:
+            return self._descending(self._db.items(backwards=True, from_key=stop), start, stop)
+        return self._ascending(self._db.items(from_key=start), start, stop)
 
     def write(self, batch: Batch) -> None:
         writes = rocksdict.WriteBatch(raw_mode=True)
@@ -212,27 +214,36 @@ class RocksStore:
         except Exception as error:
             raise self._failure(error) from error
 
-    def rows(self, source: Any, start: bytes, stop: bytes, reverse: bool) -> Iterator[Pair]:
-        """The pairs of the database or of a snapshot with start ≤ key < stop, as they are at the call."""
-        items = source.items(backwards=reverse, from_key=stop if reverse else start)
-        return self._descending(items, start, stop) if reverse else self._ascending(items, stop)
-
-    def _ascending(self, items: Iterator[Pair], stop: bytes) -> Iterator[Pair]:
-        try:
-            for pair in items:
-                if pair[0] >= stop:
-                    return
-                yield pair
-        except Exception as error:
-            raise self._failure(error) from error
+    def _ascending(self, items: Iterator[Pair], start: bytes, stop: bytes) -> Iterator[Pair]:
+        key = start
+        for pair in items:
+            key = pair[0]
+            if key >= stop:
+                return
+            yield pair
+        self._require_end(key, False)
 
     def _descending(self, items: Iterator[Pair], start: bytes, stop: bytes) -> Iterator[Pair]:
+        key = stop
+        for pair in items:
+            key = pair[0]
+            if key < start:
+                return
+            if key < stop:
+                yield pair
+        self._require_end(key, True)
+
+    def _require_end(self, key: bytes, reverse: bool) -> None:
+        """Raise Corruption unless the database ends here: at a damaged block, rocksdict's `items` just stops too."""
         try:
-            for pair in items:
-                if pair[0] < start:
-                    return
-                if pair[0] < stop:
-                    yield pair
+            iterator = self._db.iter()
+            if reverse:
+                iterator.seek_for_prev(key)
+            else:
+                iterator.seek(key)
+            if iterator.valid():
+                (iterator.prev if reverse else iterator.next)()
+            iterator.status()
         except Exception as error:
             raise self._failure(error) from error
 
@@ -264,18 +275,37 @@ class RocksStore:
 
 
 class _RocksPinned:
-    def __init__(self, store: RocksStore, snapshot: Any, prefix: bytes) -> None:
-        self._store: Final = store
-        self._snapshot = snapshot
+    """One iterator, since that stays with the moment at which it was made. (rocksdict's snapshots do not.)"""
+
+    def __init__(self, path: Path, iterator: Any, prefix: bytes) -> None:
+        self._path: Final = path
+        self._iterator: Any = iterator
         self._prefix: Final = prefix
+        self._scans = 0
+        self._placed_by = 0  # The scan that moved the iterator last.
 
     def scan(self, start: bytes, stop: bytes | None) -> Iterator[Pair]:
+        self._scans += 1
         last = _successor(self._prefix) if stop is None else self._prefix + stop
-        rows = self._store.rows(self._snapshot, self._prefix + start, last, False)
-        return _without(len(self._prefix), rows)
+        return self._rows(self._scans, self._iterator, self._prefix + start, last)
 
     def release(self) -> None:
-        self._snapshot = None
+        self._iterator = None
+
+    def _rows(self, scan: int, iterator: Any, start: bytes, stop: bytes) -> Iterator[Pair]:
+        length = len(self._prefix)
+        try:
+            self._placed_by = scan
+            iterator.seek(start)
+            while iterator.valid() and (key := iterator.key()) < stop:
+                yield key[length:], iterator.value()
+                if self._placed_by != scan:
+                    self._placed_by = scan
+                    iterator.seek(key)
+                iterator.next()
+            iterator.status()  # Raises if it stopped at a damaged block, not at the end.
+        except Exception as error:
+            raise _storage_error(self._path, error) from error
 
 
 class MemoryStore:

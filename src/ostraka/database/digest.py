@@ -2,7 +2,8 @@
 
 Follows:  Merkle, CRYPTO '87, for the tree; Bellare and Micciancio, EUROCRYPT '97, "AdHash", for the leaves.
 Words:    a leaf is a range of the hash of rows' keys: the same 256 leaves on every replica, whatever is in the table.
-Departs:  a leaf is the sum of its rows' hashes: a changed row costs two hashes, not a new reading of its leaf. It is taken modulo 2^4096: finding other rows with the same sum takes 2^128 steps (Wagner, CRYPTO 2002).
+Departs:  a leaf is the sum of its rows' hashes: a changed row costs two hashes, not a new reading of its leaf. The sum
+          is taken modulo 2^4096: to find other rows with the same one takes 2^128 steps (Wagner, CRYPTO 2002).
           The rows `c` and `v` follow from the history `h`, and are left out.
 Evidence: tests/database/test_digest.py: the sum that was kept up to date is the one computed from scratch.
 

@@ -61,7 +61,7 @@ class Sessions:
         self._touched: dict[int, None] = {}
 
     def begin(self, nonce: int, index: Index, position: int) -> int | Failure:
-        """A new session, begun by this request of this entry. If there are too many, the least recently used one goes."""
+        """A new session, begun by this request of this entry. One too many: the least recently used one goes."""
         origin = _encode((nonce, index, position))
         client = int.from_bytes(blake2b(origin, digest_size=8).digest(), "big") >> 1
         if client == 0 or client in self._by_client:

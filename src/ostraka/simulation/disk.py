@@ -1,0 +1,259 @@
+"""A disk that loses what was not synced, and of that only what it likes.
+
+Follows:  the contract of `storage.disk`, and the crash model of ALICE (Pillai et al., OSDI '14): of the appends and
+          the names that were not synced any part may have reached the disk, appends sector by sector.
+Words:    an *inode* is a file's bytes, whatever its name is just now.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from ostraka.model.ids import MILLISECOND, Dice, Duration, roll
+from ostraka.storage.disk import Done
+
+SECTOR: Final = 512
+
+
+class Computer(Protocol):
+    """What a disk asks of the machine that it is built into."""
+
+    def effect(self, name: str) -> None:
+        """Something is about to be done. Raises `Crashed` if it never will be."""
+
+    def after(self, delay: Duration, callback: Callable[[], None]) -> None:
+        """Call in a later turn of this life."""
+
+    def saw(self, what: str) -> None:
+        """Count for the report."""
+
+
+class Faults:
+    """How bad the disk is now. The misfortunes set it."""
+
+    def __init__(self) -> None:
+        self.torn = False  # A crash keeps any part of what was not synced, instead of nothing.
+        self.latency: Duration = MILLISECOND // 4  # Of a sync, at least; up to twice this.
+        self.stall_permille = 0
+        self.stall: Duration = 0
+        self.failing_permille = 0
+
+
+class Inode:
+    """A file's bytes: what is on the disk, and what would be if all were synced."""
+
+    def __init__(self, size: int) -> None:
+        self.size: Final = size  # How far the disk may fill ahead with zeros.
+        self.durable = b""
+        self.base = 0  # Where `pending` begins. What the disk has behind it is cut off by the next sync.
+        self.pending = bytearray()
+
+    def written(self) -> int:
+        """How much there would be to read if the next sync were done now."""
+        return self.base + len(self.pending)
+
+    def settle(self, end: int) -> None:
+        """What was appended up to offset `end` has reached the disk."""
+        kept = end - self.base
+        self.durable = self.durable[: self.base] + bytes(self.pending[:kept])
+        self.base = end
+        del self.pending[:kept]
+
+
+class SimulatedDisk:
+    """One machine's disk. It outlives the processes, each of which is a *life*; implements `storage.disk.Disk`."""
+
+    def __init__(self, computer: Computer, dice: Dice) -> None:
+        self.faults: Final = Faults()
+        self._computer: Final = computer
+        self._dice: Final = dice
+        self._names: dict[str, Inode] = {}  # As the process sees them.
+        self._durable_names: dict[str, Inode] = {}
+        self._pending: list[Callable[[dict[str, Inode]], None]] = []  # Operations on names since the last sync_dir.
+        self._failure: OSError | None = None
+
+    def create(self, name: str, size: int = 0) -> SimulatedFile:
+        self._computer.effect(f"create {name}")
+        inode = Inode(size)
+        self._change(lambda names: names.__setitem__(name, inode))
+        return SimulatedFile(self, name, inode)
+
+    def open(self, name: str, at: int, size: int = 0) -> SimulatedFile:
+        self._computer.effect(f"open {name} at {at}")
+        assert not self._pending, f"{name} opened while created, renamed or removed files are not synced"
+        inode = self._existing(name)
+        assert at <= len(inode.durable), f"{name}: opened at {at}, behind its end {len(inode.durable)}"
+        if inode.durable[at:].strip(b"\0"):
+            self._computer.saw("a torn tail cut")
+        inode.base = at
+        inode.pending.clear()
+        return SimulatedFile(self, name, inode)
+
+    def read(self, name: str) -> bytes:
+        self._computer.effect(f"read {name}")
+        assert not self._pending, f"{name} read while created, renamed or removed files are not synced"
+        return self._existing(name).durable
+
+    def names(self) -> list[str]:
+        self._computer.effect("names")
+        assert not self._pending, "files listed while created, renamed or removed ones are not synced"
+        return sorted(self._names)
+
+    def rename(self, old: str, new: str) -> None:
+        self._computer.effect(f"rename {old} {new}")
+        self._existing(old)
+        self._change(partial(_rename, old, new))
+
+    def remove(self, name: str) -> None:
+        self._computer.effect(f"remove {name}")
+        self._existing(name)
+        self._change(partial(_remove, name))
+
+    def sync_dir(self, done: Done, point: str) -> None:
+        self._computer.effect(f"sync_dir {point}")
+        upto = len(self._pending)
+        self.perform(partial(self._sync_names, upto), done)
+
+    def flush_dir(self, point: str) -> None:
+        self._computer.effect(f"flush_dir {point}")
+        self._sync_names(len(self._pending))
+        self._computer.effect(f"flushed_dir {point}")
+
+    def close(self) -> None:
+        """The process ends in an orderly way. What was not synced is lost like at any other end."""
+
+    def effect(self, name: str) -> None:
+        self._computer.effect(name)
+
+    def perform(self, job: Callable[[], None], done: Done) -> None:
+        """Do `job` after a sync's time, unless the process dies before, and tell how it went."""
+        faults = self.faults
+        delay = faults.latency + roll(self._dice, faults.latency)
+        if faults.stall_permille and roll(self._dice, 1000) < faults.stall_permille:
+            delay += roll(self._dice, faults.stall)
+            self._computer.saw("a stalled sync")
+        self._computer.after(delay, partial(self._finish, job, done))
+
+    def fail(self) -> OSError | None:
+        """An error of the hardware, if the dice say so."""
+        permille = self.faults.failing_permille
+        if permille and roll(self._dice, 1000) < permille:
+            self._computer.saw("a failed sync")
+            return OSError(errno.EIO, os.strerror(errno.EIO))
+        return None
+
+    def crash(self) -> None:
+        """The process died, or the power went: keep what was synced, and of the rest what chance decides."""
+        for operation in self._pending:
+            if self.faults.torn and self._dice.getrandbits(1):
+                operation(self._durable_names)
+        for name in sorted(self._durable_names):
+            self._crash(self._durable_names[name])
+        self._pending.clear()
+        self._names = dict(self._durable_names)
+        self._failure = None
+
+    def _crash(self, inode: Inode) -> None:
+        if self.faults.torn and (inode.pending or inode.base < len(inode.durable)):
+            inode.durable = self._torn(inode)
+        if self.faults.torn and len(inode.durable) < inode.size and self._dice.getrandbits(1):
+            ahead = min(inode.size, -(-len(inode.durable) // SECTOR) * SECTOR + SECTOR * roll(self._dice, 8))
+            inode.durable += bytes(max(0, ahead - len(inode.durable)))
+        inode.base = len(inode.durable)
+        inode.pending.clear()
+
+    def _torn(self, inode: Inode) -> bytes:
+        """Each sector of what was not synced as it was or as it was to be; a hole in it is zeros."""
+        old, new = inode.durable, inode.durable[: inode.base] + bytes(inode.pending)
+        style = roll(self._dice, 4)  # 0: nothing arrived, 1: all, 2: a beginning, 3: any sectors.
+        if style < 2:
+            return (old, new)[style]
+        image = bytearray(old)
+        first, last = inode.base // SECTOR, (len(new) - 1) // SECTOR
+        if style == 2:
+            last = first + roll(self._dice, last - first + 1) - 1 if last >= first else last
+        for sector in range(first, last + 1):
+            if style == 2 or self._dice.getrandbits(1):
+                start, stop = sector * SECTOR, min((sector + 1) * SECTOR, len(new))
+                image.extend(bytes(max(0, stop - len(image))))
+                image[start:stop] = new[start:stop]
+        return bytes(image)
+
+    def _existing(self, name: str) -> Inode:
+        if name not in self._names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return self._names[name]
+
+    def _change(self, operation: Callable[[dict[str, Inode]], None]) -> None:
+        operation(self._names)
+        self._pending.append(operation)
+
+    def _sync_names(self, upto: int) -> None:
+        self._failure = self._failure or self.fail()
+        if self._failure is not None:
+            raise self._failure
+        for operation in self._pending[:upto]:
+            operation(self._durable_names)
+        del self._pending[:upto]
+
+    def _finish(self, job: Callable[[], None], done: Done) -> None:
+        try:
+            job()
+        except OSError as failure:
+            done(failure)
+        else:
+            done(None)
+
+
+class SimulatedFile:
+    """Implements `storage.disk.File`."""
+
+    def __init__(self, disk: SimulatedDisk, name: str, inode: Inode) -> None:
+        self._disk: Final = disk
+        self._name: Final = name
+        self._inode: Final = inode
+        self._busy = False
+        self._closed = False
+        self._failure: OSError | None = None
+
+    def append(self, data: bytes) -> None:
+        self._disk.effect(f"append {self._name} {len(data)}")
+        self._inode.pending += data
+
+    def sync(self, done: Done, point: str) -> None:
+        self._disk.effect(f"sync {self._name} {point}")
+        assert not self._busy and not self._closed, f"{self._name}: one sync at a time, and none after close"
+        self._busy = True
+        self._disk.perform(partial(self._settle, self._inode.written()), partial(self._synced, done))
+
+    def flush(self, point: str) -> None:
+        self._disk.effect(f"flush {self._name} {point}")
+        assert not self._busy and not self._closed, f"{self._name}: flushed while a sync is under way, or closed"
+        self._settle(self._inode.written())
+        self._disk.effect(f"flushed {self._name} {point}")
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _settle(self, end: int) -> None:
+        self._failure = self._failure or self._disk.fail()
+        if self._failure is not None:
+            raise self._failure
+        self._inode.settle(end)
+
+    def _synced(self, done: Done, failure: OSError | None) -> None:
+        self._busy = False
+        done(failure)
+
+
+def _remove(name: str, names: dict[str, Inode]) -> None:
+    names.pop(name, None)
+
+
+def _rename(old: str, new: str, names: dict[str, Inode]) -> None:
+    if old in names:  # After a crash its creation may not have happened.
+        names[new] = names.pop(old)

@@ -1,0 +1,162 @@
+"""A network that loses, delays, doubles and reorders, whose links break and whose halves part.
+
+Implements `transport.network.Network` for each node. The sender's name is vouched for and the bytes are never altered,
+as TCP under TLS promises; nothing else is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+from zlib import crc32
+
+from ostraka.model.ids import MILLISECOND, Dice, Duration, NodeId, roll
+from ostraka.simulation.process import Computer, Heap, Process
+from ostraka.transport.network import Channel, Receiver
+
+Link = tuple[NodeId, NodeId]
+"""A direction: from, to."""
+
+
+class Weather:
+    """How bad the network is now. The misfortunes set it."""
+
+    def __init__(self) -> None:
+        self.loss_permille = 0
+        self.double_permille = 0
+        self.delay: Duration = MILLISECOND // 10  # At least; up to twice this.
+        self.spread: Duration = 0  # One frame in eight is later by up to this: so frames overtake one another.
+        self.silent = False  # Links that break or mend are not always noticed.
+
+
+class Wires:
+    """Everything between the computers."""
+
+    def __init__(self, world: Heap, computers: Mapping[NodeId, Computer], dice: Dice) -> None:
+        self.weather: Final = Weather()
+        self._world: Final = world
+        self._computers: Final = computers
+        self._dice: Final = dice
+        self.overhear: Callable[[NodeId, NodeId, bytes], None] = lambda sender, to, frame: None
+        self._cut: set[Link] = set()
+        self._breaks: dict[Link, int] = {}  # How often it broke: what was under way before is lost.
+        self._endpoints: dict[NodeId, Endpoint] = {}
+
+    def endpoint(self, computer: Computer, process: Process) -> Endpoint:
+        """The network as this life sees it."""
+        endpoint = self._endpoints[computer.node] = Endpoint(self, computer, process)
+        return endpoint
+
+    def cut(self, links: list[Link]) -> None:
+        """From now on nothing passes there."""
+        self._cut.update(links)
+        for link in links:
+            self.break_link(link)
+
+    def mend(self) -> None:
+        """All links carry again."""
+        mended, self._cut = sorted(self._cut), set()
+        for link in mended:
+            self._tell(link, up=True)
+
+    def break_link(self, link: Link) -> None:
+        """A connection breaks: what is under way is lost."""
+        self._breaks[link] = self._breaks.get(link, 0) + 1
+        self._tell(link, up=False)
+        if link not in self._cut:
+            self._tell(link, up=True)
+
+    def died(self, node: NodeId) -> None:
+        """Its peers notice that connections break. What is under way may reach even the next life."""
+        self._endpoints.pop(node, None)
+        for peer in sorted(self._endpoints):
+            if self._dice.getrandbits(1):
+                self._breaks[peer, node] = self._breaks.get((peer, node), 0) + 1
+            self._tell((peer, node), up=False)
+
+    def connected(self, endpoint: Endpoint, peers: list[NodeId]) -> None:
+        """A process has named its peers: links come up."""
+        for peer in peers:
+            if peer in self._endpoints:
+                self._tell((endpoint.node, peer), up=True)
+                self._tell((peer, endpoint.node), up=True)
+
+    def carry(self, link: Link, frame: bytes, channel: Channel) -> None:
+        """A frame sets out."""
+        weather, dice = self.weather, self._dice
+        if link in self._cut:
+            self._world.note(f"n{link[0]} to n{link[1]}: cut, {len(frame)} bytes")
+            return
+        if weather.loss_permille and roll(dice, 1000) < weather.loss_permille:
+            self._world.note(f"n{link[0]} to n{link[1]}: lost, {len(frame)} bytes")
+            self._world.counts["a frame lost"] += 1
+            return
+        copies = 1
+        if weather.double_permille and roll(dice, 1000) < weather.double_permille:
+            self._world.counts["a frame doubled"] += 1
+            copies = 2
+        broken = self._breaks.get(link, 0)
+        for _ in range(copies):
+            delay = weather.delay + roll(dice, weather.delay) + (len(frame) if channel is Channel.BULK else 0)
+            if weather.spread and roll(dice, 8) == 0:
+                delay += roll(dice, weather.spread)
+            self._world.at(self._world.now + delay, partial(self._arrive, link, frame, broken))
+
+    def _arrive(self, link: Link, frame: bytes, broken: int) -> None:
+        sender, to = link
+        endpoint = self._endpoints.get(to)
+        if endpoint is None or link in self._cut or self._breaks.get(link, 0) != broken:
+            self._world.note(f"n{sender} to n{to}: lost on the way, {len(frame)} bytes")
+            return
+        self._world.note(f"n{sender} to n{to}: {len(frame)} bytes {crc32(frame):08x}")
+        endpoint.post(lambda receiver: receiver.received(sender, frame))
+
+    def _tell(self, link: Link, up: bool) -> None:
+        """The first of the link notices, some time later; or, in silence, perhaps not at all."""
+        node, peer = link
+        endpoint = self._endpoints.get(node)
+        if endpoint is None or (self.weather.silent and self._dice.getrandbits(1)):
+            return
+
+        def notice(receiver: Receiver) -> None:
+            if up:
+                receiver.link_up(peer)
+            else:
+                receiver.link_down(peer)
+
+        delay = self.weather.delay + roll(self._dice, 4 * self.weather.delay) + (self.weather.delay if up else 0)
+        self._world.at(self._world.now + delay, partial(endpoint.post, notice))
+
+
+class Endpoint:
+    """The network of one process."""
+
+    def __init__(self, wires: Wires, computer: Computer, process: Process) -> None:
+        self.node: Final = computer.node
+        self._wires: Final = wires
+        self._computer: Final = computer
+        self._process: Final = process
+        self._receiver: Receiver | None = None
+        self._peers: list[NodeId] = []
+
+    def start(self, receiver: Receiver) -> None:
+        self._computer.effect("start")
+        self._receiver = receiver
+
+    def connect(self, members: Mapping[NodeId, str]) -> None:
+        self._computer.effect("connect")
+        self._peers = [member for member in sorted(members) if member != self.node]
+        self._wires.connected(self, self._peers)
+
+    def send(self, to: NodeId, frame: bytes, channel: Channel = Channel.CONSENSUS) -> None:
+        self._computer.effect("send")
+        assert to in self._peers, f"n{self.node} sends to n{to}, which it is not connected to"
+        self._wires.overhear(self.node, to, frame)
+        self._wires.carry((self.node, to), frame, channel)
+
+    def post(self, call: Callable[[Receiver], None]) -> None:
+        """In a later turn of the process, if it takes part yet."""
+        receiver = self._receiver
+        if receiver is not None and self._process.alive:
+            self._process.post(lambda: call(receiver))

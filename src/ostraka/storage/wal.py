@@ -40,6 +40,7 @@ SYNC_POINTS: Final = (
     "wal.segment",  # The head of a new segment, before it gets its name.
     "wal.name",  # That name, before records go there.
     "wal.recovery",  # What is replayed, and the cut of a torn tail, before anybody acts upon it.
+    "wal.recovery.name",  # The names found at a start: whoever was killed may have left them unsynced.
     "wal.removal",  # The end of one segment, before that of the next: or there might be a hole.
     *identities.SYNC_POINTS,
 )
@@ -258,6 +259,7 @@ class Wal:
         self._last = self.durable = last.next - 1
         self._file = self._disk.open(segment_name(self._number), self._end, self._segment_size)
         self._file.flush("wal.recovery")
+        self._disk.flush_dir("wal.recovery.name")
         return replay
 
 

@@ -1,218 +1,22 @@
-"""The write-ahead log keeps what it acknowledged, invents nothing, and tells a torn tail from corruption."""
+"""The bytes of the write-ahead log: what is damaged is told from what is torn, and what is wrong is left alone."""
 
 from __future__ import annotations
 
 import errno
 from random import Random
-from typing import get_args
 
 import pytest
 
 from ostraka.errors import Corruption, NewerFormat, StorageError, WrongIdentity
 from ostraka.storage import segment
-from ostraka.storage.identity import Identity, read_identity
+from ostraka.storage.identity import read_identity
 from ostraka.storage.segment import BATCH_SIZE, HEADER_SIZE, RECORD_SIZE
-from ostraka.storage.wal import SYNC_POINTS, Replay, Wal
+from ostraka.storage.wal import Replay, Wal
 
-from .memory_disk import Crash, Crashed, MemoryDisk
+from .log_user import ME, SEGMENT, LogUser
+from .memory_disk import MemoryDisk
 
-ME = Identity(cluster=0xC1, member=0xA1, disk=0xD1)
-SEGMENT = 400  # Bytes: a few records, so that there are many segments.
-CRASHES: tuple[Crash, ...] = get_args(Crash)
 FIRST = "wal-0000000000000001"
-
-
-class Host:
-    """Uses the log as groups do, and remembers across crashes what it was promised."""
-
-    def __init__(self) -> None:
-        self.entries: dict[int, list[tuple[bytes, int]]] = {1: [], 2: []}
-        self.hard: dict[int, list[bytes]] = {1: [], 2: []}
-        self.order: list[tuple[int, bytes, int]] = []  # As appended, from the last start on.
-        self.promised_entries = {1: 0, 2: 0}
-        self.promised_hard = {1: 0, 2: 0}
-        self.released = {1: 0, 2: 0}
-        self.failure: OSError | None = None
-        self.wal: Wal
-        self.base = 0
-
-    def start(self, disk: MemoryDisk) -> None:
-        self.wal, replay = Wal.open(disk, ME, self._carry, SEGMENT)
-        self._check(replay)
-        self.base = self.wal.durable
-        self.order = []
-
-    def _check(self, replay: Replay) -> None:
-        """What is replayed is what was appended, and holds all that was promised; from now on it is promised too."""
-        assert set(replay) <= {1, 2}, replay
-        for group in (1, 2):
-            found = [(payload, mark) for payload, mark in replay.get(group, []) if mark]
-            entries = self.entries[group]
-            kept = entries[: len(entries) if not found else entries.index(found[-1]) + 1]
-            if not found:
-                kept = []
-                lost = [entry for entry in entries[: self.promised_entries[group]] if entry[1] >= self.released[group]]
-                assert not lost, f"group {group} lost {lost}"
-            else:
-                assert found == kept[len(kept) - len(found) :], f"group {group}: {found} is not a run of {entries}"
-                assert found[0][1] <= max(self.released[group], entries[0][1]), f"group {group} begins with {found[0]}"
-                assert len(kept) >= self.promised_entries[group], f"group {group} ends with {found[-1]}"
-            self.promised_entries[group] = len(kept)
-            self.entries[group] = kept
-            hard = [payload for payload, mark in replay.get(group, []) if not mark]
-            at = self.hard[group].index(hard[-1]) + 1 if hard else 0
-            assert at >= self.promised_hard[group], f"group {group}: hard state {hard[-1:]} is too old"
-            assert set(hard) <= set(self.hard[group])
-            self.hard[group] = self.hard[group][:at]
-            self.promised_hard[group] = at
-            if not kept:  # All was released; marks go on where they were.
-                self.entries[group] = []
-
-    def _carry(self, group: int) -> list[bytes]:
-        return self.hard[group][-1:]
-
-    def put(self, group: int, size: int = 20) -> None:
-        mark = max([mark for _, mark in self.entries[group]], default=self.released[group]) + 1
-        payload = b"entry %d " % mark + b"x" * size
-        self.entries[group].append((payload, mark))
-        self.order.append((group, payload, mark))
-        assert self.wal.append(group, payload, mark) == self.base + len(self.order)
-
-    def vote(self, group: int) -> None:
-        payload = b"vote %d" % (len(self.hard[group]) + 1)
-        self.hard[group].append(payload)
-        self.order.append((group, payload, 0))
-        assert self.wal.append(group, payload) == self.base + len(self.order)
-
-    def synced(self, durable: int, error: OSError | None) -> None:
-        self.failure = error
-        assert durable <= self.base + len(self.order)
-        for group, payload, mark in self.order[: durable - self.base]:
-            if mark:
-                at = self.entries[group].index((payload, mark)) + 1
-                self.promised_entries[group] = max(self.promised_entries[group], at)
-            else:
-                at = self.hard[group].index(payload) + 1
-                self.promised_hard[group] = max(self.promised_hard[group], at)
-
-    def release(self, group: int) -> None:
-        """Give up all promised entries but the last."""
-        promised = self.promised_entries[group]
-        if promised > 1:
-            below = self.entries[group][promised - 1][1]
-            self.released[group] = below
-            self.wal.release(group, below)
-
-
-def script(host: Host, disk: MemoryDisk, dice: Random, turns: int = 14) -> None:
-    """A life of some turns: records of two groups, syncs that gather, segments that come and go."""
-    for turn in range(turns):
-        for _ in range(dice.getrandbits(2)):
-            host.put(1 + dice.getrandbits(1), size=dice.getrandbits(7))
-        if dice.getrandbits(1):
-            host.vote(1 + dice.getrandbits(1))
-        host.wal.sync(host.synced)
-        if turn % 3:
-            disk.run()
-        if turn % 5 == 4:
-            host.release(1)
-            host.release(2)
-    disk.run()
-
-
-def live(seed: int, crash_at: int, omitted: str = "") -> tuple[Host, MemoryDisk]:
-    """A life until its end, or until the given step."""
-    host, disk = Host(), MemoryDisk(omitted, crash_at)
-    try:
-        host.start(disk)
-        script(host, disk, Random(f"life {seed}"))
-    except Crashed:
-        assert len(disk.steps) == crash_at
-    return host, disk
-
-
-def steps_of(seed: int) -> int:
-    return len(live(seed, 0)[1].steps)
-
-
-def survive(host: Host, disk: MemoryDisk, crash: Crash, dice: Random, then: int) -> None:
-    """After the crash, start; crash again at step `then` of that, by a power cut; start again, and go on."""
-    disk = disk.after(crash, dice)
-    disk.crash_at = then
-    try:
-        host.start(disk)
-        script(host, disk, dice, turns=3)
-    except Crashed:
-        pass
-    disk = disk.after("power cut", dice)
-    host.start(disk)
-    host.put(1)
-    host.wal.sync(host.synced)
-    disk.run()
-    host.start(disk.after("power cut", dice))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_what_was_acknowledged_survives_a_crash_at_any_step(seed: int) -> None:
-    for crash_at in range(1, steps_of(seed) + 1):
-        for crash in CRASHES:
-            for then in range(0, 12, 2):
-                host, disk = live(seed, crash_at)
-                survive(host, disk, crash, Random(f"{seed} {crash_at} {crash} {then}"), then)
-
-
-@pytest.mark.parametrize("seed", range(150))
-def test_what_was_acknowledged_survives_crashes_without_end(seed: int) -> None:
-    dice = Random(f"lives {seed}")
-    host, disk = Host(), MemoryDisk()
-    for _ in range(12):
-        disk.crash_at = dice.randrange(1, 40)
-        try:
-            host.start(disk)
-            script(host, disk, dice, turns=6)
-        except Crashed:
-            pass
-        disk = disk.after(CRASHES[dice.getrandbits(1)], dice)
-    host.start(disk)
-
-
-@pytest.mark.parametrize("point", SYNC_POINTS)
-def test_no_sync_is_superfluous(point: str) -> None:
-    """Leave out one: in at least one schedule of crashes something is lost, or refused."""
-
-    def holds(seed: int, crash_at: int, crash: Crash, omitted: str) -> bool:
-        host, disk = live(seed, crash_at, omitted)
-        try:
-            survive(host, disk, crash, Random(f"{seed} {crash_at} {crash}"), crash_at % 12)
-        except (AssertionError, Corruption):
-            return False
-        return True
-
-    for seed in range(20):
-        for crash_at in range(1, steps_of(seed) + 1):
-            for crash in CRASHES:
-                if not holds(seed, crash_at, crash, omitted=point):
-                    assert holds(seed, crash_at, crash, omitted=""), "the schedule itself is at fault"
-                    return
-    raise AssertionError(f"nothing shows that {point} is needed")
-
-
-def test_the_lives_see_every_sync_point_and_torn_tails() -> None:
-    seen: set[str] = set()
-    torn = 0
-    for seed in range(100):
-        dice = Random(f"tails {seed}")
-        host, disk = live(seed, dice.randrange(20, 60))
-        seen.update(disk.synced)
-        disk = disk.after("power cut", dice)
-        host.start(disk)
-        seen.update(disk.synced)
-        torn += host.wal.torn > 0
-    assert seen == set(SYNC_POINTS)
-    assert torn > 3
-
-
-# One small log, whose bytes are known.
 
 
 def small_log(batches: int = 3, mark: bool = True) -> tuple[MemoryDisk, Replay]:
@@ -260,7 +64,7 @@ def test_every_flipped_bit_of_what_is_durable_is_noticed(bit: int) -> None:
 
 def test_damage_in_an_older_segment_is_noticed() -> None:
     disk = MemoryDisk()
-    host = Host()
+    host = LogUser()
     host.start(disk)
     for _ in range(12):
         host.put(1, 50)
@@ -283,7 +87,7 @@ def test_damage_in_an_older_segment_is_noticed() -> None:
 
 def test_a_missing_segment_is_noticed() -> None:
     disk = MemoryDisk()
-    host = Host()
+    host = LogUser()
     host.start(disk)
     for _ in range(12):
         host.put(1, 50)
@@ -414,7 +218,7 @@ def test_a_newer_identity_is_refused_untouched(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("point", ["wal.batch", "wal.segment", "wal.name"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_after_a_failed_sync_the_log_is_dead(point: str, number: int) -> None:
-    host, disk = Host(), MemoryDisk()
+    host, disk = LogUser(), MemoryDisk()
     host.start(disk)
     while len(disk.read(FIRST)) < SEGMENT:
         host.put(1)
@@ -440,7 +244,7 @@ def test_after_a_failed_sync_the_log_is_dead(point: str, number: int) -> None:
 
 
 def test_a_failed_removal_ends_it_too() -> None:
-    host, disk = Host(), MemoryDisk()
+    host, disk = LogUser(), MemoryDisk()
     host.start(disk)
     disk.failing["wal.removal"] = OSError(errno.EIO, "the disk says no")
     for _ in range(12):

@@ -35,7 +35,7 @@ class Driver:
     """A database that is given one command an entry."""
 
     def __init__(self, table: Table) -> None:
-        self.table, self.database, self.index = table, Database(), 0
+        self.table, self.database, self.index = table, Database(table), 0
         self.changes: list[Any] = []
 
     def submit(self, *requests: Request) -> list[Any]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ostraka.database import commands as c
 from ostraka.database import failures
+from ostraka.database.digest import digest_of
 from ostraka.database.machine import Database
 from ostraka.model.ids import Index
 from ostraka.model.requests import Batch, Entry, Kind, Members, Request, unpack
@@ -65,10 +66,11 @@ def random_entries(seed: int, count: int) -> list[Entry]:
 
 def run(entries: Sequence[Entry], restarts: set[Index]) -> tuple[dict[bytes, bytes], list[object], bytes]:
     """Apply them; at `restarts`, another machine takes over the same table."""
-    table, database, seen = DictTable(), Database(), []
+    table = DictTable()
+    database, seen = Database(table), []
     for each in entries:
         if each.index in restarts:
-            database = Database()
+            database = Database(table)
         outcome = database.apply(each, table)
         seen.append((outcome.replies, outcome.changes))
     return table.rows, seen, database.digest(table)
@@ -105,7 +107,8 @@ def test_hash_seeds_change_no_byte() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=20), max_size=4), st.binary(max_size=20))
 def test_bytes_that_are_no_command_are_refused_and_change_nothing(payloads: list[bytes], batch: bytes) -> None:
-    table, database = DictTable(), Database()
+    table = DictTable()
+    database = Database(table)
     requests = tuple(Request(bytes([0x92, 200]) + payload) for payload in payloads)
     outcome = database.apply(entry(1, requests), table)
     assert [c.decode_reply(reply) for reply in outcome.replies[0]] == [failures.MALFORMED] * len(payloads)
@@ -118,15 +121,17 @@ def test_bytes_that_are_no_command_are_refused_and_change_nothing(payloads: list
 @given(st.binary(max_size=30), st.binary(max_size=40))
 def test_any_bytes_at_all_give_a_reply(payload: bytes, batch: bytes) -> None:
     """Whatever they mean: the machine doesn't raise, and a reply can be decoded."""
-    outcome = Database().apply(entry(1, (Request(payload),)), DictTable())
+    table = DictTable()
+    outcome = Database(table).apply(entry(1, (Request(payload),)), table)
     assert isinstance(c.decode_reply(outcome.replies[0][0]), c.Reply)
-    Database().apply(Entry(1, 1, 0, Kind.REQUESTS, (Batch(1, 1, 1, batch),)), DictTable())
+    Database(table).apply(Entry(2, 1, 0, Kind.REQUESTS, (Batch(1, 1, 1, batch),)), table)
 
 
 def test_a_command_with_a_field_too_many_is_of_another_version() -> None:
     """Its nested content is not even looked at, however deep it goes."""
     payload = b"\x98" + c.encode(c.Put(b"k", b"v"))[1:] + b"\x91" * 100_000
-    outcome = Database().apply(entry(1, (Request(payload),)), DictTable())
+    table = DictTable()
+    outcome = Database(table).apply(entry(1, (Request(payload),)), table)
     assert c.decode_reply(outcome.replies[0][0]) == failures.MALFORMED
 
 
@@ -195,18 +200,18 @@ def test_another_table_is_another_state() -> None:
     store.table = DictTable(other.table.rows)
     assert store.read(key=b"k").revision == 2
     assert store.submit(Request(c.encode(c.Put(b"k", b"v")), client, 1)) == [c.PutDone(2)]
-    assert store.database.digest(store.table) == Database().digest(DictTable(store.table.rows))
+    assert store.database.digest(store.table) == digest_of(DictTable(store.table.rows))
 
 
 def test_no_operations_change_nothing() -> None:
     table = DictTable()
-    outcome = Database().apply(Entry(1, 1, 0), table)
+    outcome = Database(table).apply(Entry(1, 1, 0), table)
     assert (list(outcome.replies), list(outcome.changes), table.rows) == ([], [], {})
 
 
 def test_a_query_of_another_machine_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(TypeError, match="not a query"):
-        Database().read("k", DictTable())
+        Driver(DictTable()).database.read("k", DictTable())
 
 
 def test_random_entries_are_what_the_tests_above_need() -> None:

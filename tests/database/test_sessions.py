@@ -10,7 +10,7 @@ from ostraka.database import failures, sessions
 from ostraka.database.commands import DeleteRange, Failure, Put, PutDone, Range, RegisterSession, SessionBegun, encode
 from ostraka.database.digest import Tracked
 from ostraka.database.machine import Database
-from ostraka.database.sessions import Sessions, reply_key
+from ostraka.database.sessions import Sessions, reply_key, row_key
 from ostraka.model.requests import Request
 
 from .driving import Driver
@@ -132,6 +132,16 @@ def test_ids_hang_on_nonce_entry_and_place(store: Driver) -> None:
 def test_a_session_survives_another_machine_over_the_same_table(store: Driver) -> None:
     client = store.session()
     first = store.submit(asking(client, 1), Request(encode(DeleteRange(b"k")), client, 2))
-    store.database = Database()
+    store.database = Database(store.table)
     assert store.submit(asking(client, 1), Request(encode(DeleteRange(b"k")), client, 2)) == first
     assert len(store.changes) == 2
+
+
+def test_a_session_is_written_once_an_entry_and_only_if_it_was_used(
+    store: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, idle = store.session(1), store.session(2)
+    written: list[bytes] = []
+    monkeypatch.setattr(store.table, "put", lambda key, value: written.append(key))
+    store.submit(asking(used, 1), asking(used, 2))
+    assert written.count(row_key(used)) == 1 and row_key(idle) not in written

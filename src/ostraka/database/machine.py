@@ -59,12 +59,9 @@ _state: Callable[[bytes], State] = msgspec.msgpack.Decoder(State).decode
 class Database:
     """A `model.machine.Machine` with etcd's semantics."""
 
-    def __init__(self) -> None:
-        self._table: Table | None = None
-        self._tracked: Tracked
-        self._state: State
-        self._sessions: Sessions
-        self._digest: Digest
+    def __init__(self, table: Table) -> None:
+        """Over the state in this table, which may be empty. Raises `msgspec.DecodeError` if its rows are damaged."""
+        self.load(table)
         self._index = self._position = 0  # Of the request that is being executed.
         self._changes: list[Change] = []
         self._commands: dict[type[Command], Callable[[Any], Reply]] = {
@@ -147,10 +144,9 @@ class Database:
         return encode(self._commands[type(command)](command))
 
     def _put(self, command: Put) -> Reply:
-        table, state = self._table, self._state
-        assert table is not None
+        state = self._state
         revision = state.revision + 1
-        done = mvcc.put(table, command, revision, 0)
+        done = mvcc.put(self._table, command, revision, 0)
         if isinstance(done, Failure):
             return done
         old, new = done
@@ -159,10 +155,9 @@ class Database:
         return PutDone(revision, old if command.prev_kv else None)
 
     def _delete_range(self, command: DeleteRange) -> Reply:
-        table, state = self._table, self._state
-        assert table is not None
+        state = self._state
         revision = state.revision + 1
-        deleted = mvcc.delete_range(table, command, revision)
+        deleted = mvcc.delete_range(self._table, command, revision)
         if isinstance(deleted, Failure):
             return deleted
         if deleted:
@@ -171,7 +166,6 @@ class Database:
         return DeleteDone(state.revision, len(deleted), tuple(deleted) if command.prev_kv else ())
 
     def _range(self, query: Range) -> Reply:
-        assert self._table is not None
         return mvcc.read(self._table, query, self._state.revision, self._state.compacted)
 
     def _publish(self, command: Publish) -> Reply:

@@ -6,7 +6,8 @@ A tour, from the wire up:
 - `headers`     what header fields mean, checked; literals, timeouts, percent-encoding;
 - `blocks`      header blocks looked up by their bytes, decoded by the `hpack` library when they are new;
 - `stream`      one stream: messages put together, bytes that wait for the peer's window;
-- `connection`  what both sides share: frames to act on, settings, windows, floods, the end;
+- `framing`     whole frames out of bytes in any pieces;
+- `connection`  what both sides share: settings, windows, floods, the end;
 - `server`      calls that come in, by path: `Router`, `ServerConnection`, `ServerCall`;
 - `client`      calls that go out: `ClientConnection`, `ClientCall`, `Outcome`;
 - `deadlines`   calls that run out of time.
@@ -19,6 +20,7 @@ The one who owns the socket feeds what arrives, and writes what `take` returns o
     connection = ServerConnection(router, on_output, now)
 """
 
+from ostraka.transport.http2.client import Caller, ClientCall, ClientConnection, Outcome
 from ostraka.transport.http2.errors import ErrorCode, Status
 from ostraka.transport.http2.frames import PREFACE
 from ostraka.transport.http2.headers import decode_binary, encode_binary
@@ -26,7 +28,11 @@ from ostraka.transport.http2.server import Receiver, Router, ServerCall, ServerC
 
 __all__ = [
     "PREFACE",
+    "Caller",
+    "ClientCall",
+    "ClientConnection",
     "ErrorCode",
+    "Outcome",
     "Receiver",
     "Router",
     "ServerCall",

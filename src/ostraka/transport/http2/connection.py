@@ -1,45 +1,33 @@
-"""What both sides of a connection do: frames, settings, windows, pings, resets, and the end of it all.
+"""What both sides of a connection do: settings, windows, pings, resets, bounds, and the end of it all.
 
-Follows:  RFC 9113 §4 to §6, §10.5 (denial of service).
+Follows:  RFC 9113 §5, §6, §10.5 (denial of service).
 Words:    *feed* takes what came in, *take* hands out what goes out: one joined write for each turn of the loop.
           *Chatter* is frames that cost us work and move nothing: pings, settings, empty data, priorities.
-Departs:  priorities are read and ignored (RFC 9113 §5.3.2). Frames on a stream that the peer had ended are always
+Departs:  frames on a stream that the peer had ended are always
           connection errors, as §5.4.1 allows; on one that we reset they are ignored, for they crossed our reset.
 Evidence: tests/transport/http2/test_server_protocol.py (each error), test_hostile.py (any bytes, any chunks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from ostraka.model.ids import Instant
 from ostraka.transport.http2 import frames
 from ostraka.transport.http2.blocks import LARGEST_HEADER_LIST, BlockReader
 from ostraka.transport.http2.deadlines import Deadlines
-from ostraka.transport.http2.errors import ConnectionFault, ErrorCode, Status, name_of, status_of_reset
+from ostraka.transport.http2.errors import ConnectionFault, ErrorCode, Status, status_of_reset
 from ostraka.transport.http2.frames import (
-    ACK,
     CONTINUATION,
-    DATA,
     DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     FRAME_SIZE,
-    GOAWAY,
-    HAS_PRIORITY,
     HEADERS,
-    LARGEST_STREAM_ID,
     LARGEST_WINDOW,
-    PADDED,
-    PING,
-    PRIORITY,
-    PUSH_PROMISE,
-    RST_STREAM,
-    SETTINGS,
-    WINDOW_UPDATE,
-    read_head,
 )
+from ostraka.transport.http2.framing import FrameReader
 from ostraka.transport.http2.stream import OVER, PEER_ENDED, STREAM_WINDOW, Stream
 
 CONNECTION_WINDOW = 16 << 20
@@ -53,9 +41,6 @@ LARGEST_SENT_FRAME = 1 << 16
 
 SHARE = 4 * FRAME_SIZE
 """Bytes of one waiting stream that are sent before it is the next one's turn."""
-
-MOST_CONTINUATIONS = 16
-"""CONTINUATION frames of one header block."""
 
 MOST_ANSWERS = 2_000
 """Acknowledgements and resets that a peer can make us queue before it reads them."""
@@ -76,7 +61,7 @@ SECOND = 1_000_000_000
 StreamType = TypeVar("StreamType", bound=Stream)
 
 
-class Connection(Generic[StreamType]):
+class Connection(FrameReader, Generic[StreamType]):
     """One side of one connection. It reads no clock and no socket, and never raises on what a peer sends.
 
     Give what arrives to `feed`; when `on_output` has been called, write what `take` returns before the turn ends;
@@ -93,11 +78,10 @@ class Connection(Generic[StreamType]):
         settings: Mapping[int, int],
         awaited: bytes,
     ) -> None:
+        super().__init__(now, awaited)
         self.on_output = on_output
         self.largest_message = largest_message
-        self.closed = False
         self.reason = ""  # Why it is closed.
-        self.now = now
         self.streams: dict[int, StreamType] = {}
         self.waiting: dict[int, Stream] = {}  # Streams with unsent bytes, the next to be served first.
         self.send_window = DEFAULT_WINDOW
@@ -109,15 +93,6 @@ class Connection(Generic[StreamType]):
         self.deadlines = Deadlines()
         self.draining = False
         self._congested: int | None = None  # The send window, while the transport is full.
-        self._awaited = awaited  # What is left of the preface.
-        self._guarded = True  # Only certain frames may come now.
-        self._greeted = False  # The peer's first SETTINGS have come.
-        self._pieces: list[bytes] = []  # An incomplete frame,
-        self._gathered = 0  # how much there is of it,
-        self._needed = 0  # and how much is needed to go on.
-        self._block_stream = 0  # The stream whose header block is incomplete; 0 is none.
-        self._block_ends = False
-        self._block_pieces: list[bytes] = []
         self.consumed = 0  # Bytes to give back to the peer's connection window.
         self._held = 0  # Bytes that paused consumers will give back.
         self._table_update = b""  # To be said at the start of our next header block.
@@ -137,14 +112,6 @@ class Connection(Generic[StreamType]):
 
     # What the two sides do differently.
 
-    def headers_arrived(self, stream_id: int, ends: bool, block: bytes) -> None:
-        """A whole header block."""
-        raise NotImplementedError
-
-    def data_arrived(self, stream_id: int, flags: int, data: bytes, start: int, end: int) -> None:
-        """A DATA frame without padding: `data[start:end]`."""
-        raise NotImplementedError
-
     def is_idle(self, stream_id: int) -> bool:
         """Nobody has opened this stream yet."""
         raise NotImplementedError
@@ -161,41 +128,14 @@ class Connection(Generic[StreamType]):
         """A setting that concerns one side only."""
         raise NotImplementedError
 
-    def goaway_arrived(self, last: int, code: int, text: str) -> None:
-        """The peer wants to end the connection, and won't look at streams of ours after `last`."""
-        raise NotImplementedError
-
-    def pong_arrived(self, payload: bytes) -> None:
-        """A ping of ours came back."""
-        raise NotImplementedError
+    def ended(self) -> None:
+        """The connection is closed, and its streams have been told."""
 
     def expired(self, stream: StreamType) -> None:
         """The deadline of a call that is still open has passed."""
         raise NotImplementedError
 
     # What the transport calls.
-
-    def feed(self, data: bytes, now: Instant) -> None:
-        """Take what arrived at `now` (ns, monotonic), in any pieces. Handlers are called from here."""
-        if self.closed or not data:
-            return
-        self.now = now
-        if self._pieces:
-            self._pieces.append(data)
-            self._gathered += len(data)
-            if self._gathered < self._needed:
-                return
-            data = b"".join(self._pieces)
-            self._pieces.clear()
-        try:
-            used = self._read_preface(data) if self._awaited else 0
-            used = self._read_frames(data, used)
-        except ConnectionFault as fault:
-            self.close(fault.code, fault.reason)
-            return
-        if used < len(data) and not self.closed:
-            self._pieces.append(data[used:])
-            self._gathered = len(data) - used
 
     def take(self) -> bytes:
         """All that has to be written now."""
@@ -313,134 +253,13 @@ class Connection(Generic[StreamType]):
 
     # Frames.
 
-    def _read_preface(self, data: bytes) -> int:
-        part = data[: len(self._awaited)]
-        if not self._awaited.startswith(part):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2: the preface is missing")
-        self._awaited = self._awaited[len(part) :]
-        return len(part)
-
-    def _read_frames(self, data: bytes, at: int) -> int:
-        """Act on all whole frames; returns where the first incomplete one starts."""
-        size = len(data)
-        while not self.closed:
-            start = at + 9
-            if start > size:
-                self._needed = 9
-                break
-            word, flags, stream_id = read_head(data, at)
-            end = start + (word >> 8)
-            kind = word & 0xFF
-            if end - start > FRAME_SIZE:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {end - start} bytes")
-            if end > size:
-                self._needed = end - at
-                break
-            if self._guarded:
-                self._check_order(kind, flags, stream_id & LARGEST_STREAM_ID)
-            if kind == DATA and not flags & PADDED:
-                self.data_arrived(stream_id & LARGEST_STREAM_ID, flags, data, start, end)
-            elif kind == HEADERS and flags & (PADDED | HAS_PRIORITY | END_HEADERS) == END_HEADERS:
-                self.headers_arrived(stream_id & LARGEST_STREAM_ID, bool(flags & END_STREAM), data[start:end])
-            else:
-                self._other_frame(kind, flags, stream_id & LARGEST_STREAM_ID, data[start:end])
-            at = end
-        return at
-
-    def _check_order(self, kind: int, flags: int, stream_id: int) -> None:
-        """SETTINGS come first (RFC 9113 §3.4), and nothing comes between the parts of a header block (§4.3)."""
-        if not self._greeted:
-            if kind != SETTINGS or flags & ACK:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame must be SETTINGS")
-            self._greeted = True
-            self._guarded = False
-        elif kind != CONTINUATION or stream_id != self._block_stream:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame between the parts of a header block")
-
-    def _other_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """All frames that are not the two of the hot path."""
-        if kind == WINDOW_UPDATE:
-            self._window_update_arrived(stream_id, payload)
-        elif kind == PING:
-            self._ping_arrived(flags, stream_id, payload)
-        elif kind == RST_STREAM:
-            self._reset_arrived(stream_id, payload)
-        elif kind == SETTINGS:
-            self._settings_arrived(flags, stream_id, payload)
-        elif kind == HEADERS:
-            self._headers_part(flags, stream_id, payload)
-        elif kind == CONTINUATION:
-            self._continuation_arrived(flags, payload)
-        elif kind == DATA:
-            self._padded_data(flags, stream_id, payload)
-        elif kind == GOAWAY:
-            if stream_id:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
-            if len(payload) < 8:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
-            last, code = frames.read_goaway(payload)
-            self.goaway_arrived(last, code, payload[8:264].decode("utf-8", "replace"))
-        elif kind == PUSH_PROMISE:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody allowed")
-        else:
-            self._count_chatter()
-            if kind == PRIORITY:
-                self._priority_arrived(stream_id, payload)
-
-    def _priority_arrived(self, stream_id: int, payload: bytes) -> None:
-        if not stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if len(payload) != 5:
-            if self.is_idle(stream_id):  # There is no stream to reset.
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes long")
-            self.reset(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes long")
-
-    def _unpadded(self, flags: int, payload: bytes) -> bytes:
-        """The payload without padding. (RFC 9113 §6.1)"""
-        if not flags & PADDED:
-            return payload
-        if not payload:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without a pad length")
-        if payload[0] >= len(payload):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the padding is longer than the frame")
-        return payload[1 : len(payload) - payload[0]]
-
-    def _headers_part(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """HEADERS with padding, a priority, or CONTINUATION to follow."""
-        block = self._unpadded(flags, payload)
-        if flags & HAS_PRIORITY:
-            if len(block) < 5:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without room for its priority")
-            block = block[5:]
-        if flags & END_HEADERS:
-            self.headers_arrived(stream_id, bool(flags & END_STREAM), block)
-            return
-        if not stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
-        self._guarded = True
-        self._block_stream = stream_id
-        self._block_ends = bool(flags & END_STREAM)
-        self._block_pieces = [block]
-
-    def _continuation_arrived(self, flags: int, payload: bytes) -> None:
-        pieces = self._block_pieces
-        if not self._block_stream:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        pieces.append(payload)
-        if len(pieces) > MOST_CONTINUATIONS or sum(map(len, pieces)) > LARGEST_HEADER_LIST:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block of over {LARGEST_HEADER_LIST} bytes")
-        if flags & END_HEADERS:
-            stream_id, self._block_stream, self._block_pieces = self._block_stream, 0, []
-            self._guarded = False
-            self.headers_arrived(stream_id, self._block_ends, b"".join(pieces))
-
-    def _padded_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        content = self._unpadded(flags, payload)
+    def padded_data_arrived(self, stream_id: int, flags: int, content: bytes, flow: int) -> None:
+        """See `FrameReader`."""
         stream = self.streams.get(stream_id)
         if stream is None or stream.state & PEER_ENDED:
-            self.data_on_closed(stream_id, len(payload))
+            self.data_on_closed(stream_id, flow)
         else:
-            self.data_on_open(stream, flags, content, len(payload))
+            self.data_on_open(stream, flags, content, flow)
 
     def data_on_open(self, stream: Stream, flags: int, content: bytes, flow: int) -> None:
         """A DATA frame that is not simply one whole message. `flow` is its length with padding."""
@@ -470,21 +289,10 @@ class Connection(Generic[StreamType]):
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, f"HEADERS on stream {stream_id} after its end")
         self._count_chatter()
 
-    def _window_update_arrived(self, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes long")
-        increment = frames.read_word(payload) & LARGEST_WINDOW
+    def window_update_arrived(self, stream_id: int, increment: int) -> None:
+        """See `FrameReader`. (RFC 9113 §6.9)"""
         if not stream_id:
-            window = increment + (self.send_window if self._congested is None else self._congested)
-            if not increment:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-            if window > LARGEST_WINDOW:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is over 2^31-1")
-            if self._congested is None:
-                self.send_window = window
-                self._send_waiting()
-            else:
-                self._congested = window
+            self._connection_window_opens(increment)
             return
         stream = self.streams.get(stream_id)
         if stream is None:
@@ -498,6 +306,18 @@ class Connection(Generic[StreamType]):
             stream.window += increment
             stream.drain(LARGEST_WINDOW)
 
+    def _connection_window_opens(self, increment: int) -> None:
+        window = increment + (self.send_window if self._congested is None else self._congested)
+        if not increment:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        if window > LARGEST_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is over 2^31-1")
+        if self._congested is None:
+            self.send_window = window
+            self._send_waiting()
+        else:
+            self._congested = window
+
     def _send_waiting(self) -> None:
         """Share the room that there is among the streams that wait for it, in turns."""
         progress = True
@@ -507,45 +327,41 @@ class Connection(Generic[StreamType]):
                 if self.waiting.pop(stream_id, None) is not None and stream.drain(SHARE):
                     progress = True
 
-    def _ping_arrived(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
-        if len(payload) != 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING is not 8 bytes long")
-        if flags & ACK:
-            self.pong_arrived(payload)
-            return
+    def ping_arrived(self, payload: bytes) -> None:
+        """See `FrameReader`."""
         self._count_chatter()
         self._count_answer()
         self.emit(frames.ping(payload, ack=True))
 
-    def _reset_arrived(self, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes long")
-        if not stream_id or self.is_idle(stream_id):
+    def idle_frame_arrived(self) -> None:
+        """See `FrameReader`."""
+        self._count_chatter()
+
+    def bad_priority_arrived(self, stream_id: int) -> None:
+        """See `FrameReader`."""
+        if self.is_idle(stream_id):  # There is no stream to reset.
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes long")
+        self.reset(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes long")
+
+    def reset_arrived(self, stream_id: int, code: int) -> None:
+        """See `FrameReader`."""
+        if self.is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"RST_STREAM on stream {stream_id}, which is not open")
         self._count_reset()
         stream = self.streams.get(stream_id)
         if stream is not None:
-            code = frames.read_word(payload)
-            self.forget(stream)
-            reason = f"the peer reset the stream: {name_of(code)}"
-            stream.aborted(status_of_reset(code), reason, code == ErrorCode.REFUSED_STREAM)
+            stream.was_reset(code)
 
-    def _settings_arrived(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & ACK:
-            if payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with a payload")
-            self.blocks.confirm()
-            return
-        if len(payload) % 6:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes long")
+    def settings_confirmed(self) -> None:
+        """See `FrameReader`."""
+        self.blocks.confirm()
+
+    def settings_arrived(self, values: Sequence[tuple[int, int]]) -> None:
+        """See `FrameReader`."""
         self._count_chatter()
-        for key, value in frames.read_settings(payload):
-            self._apply_setting(key, value)
         self._count_answer()
+        for key, value in values:
+            self._apply_setting(key, value)
         self.emit(frames.SETTINGS_ACK)
         self._send_waiting()
 
@@ -609,8 +425,8 @@ class Connection(Generic[StreamType]):
     def _end(self, reason: str) -> None:
         self.closed = True
         self.reason = reason
-        self._pieces.clear()
-        self._block_pieces = []
+        self.drop_input()
         for stream in list(self.streams.values()):
             self.forget(stream)
             stream.aborted(Status.UNAVAILABLE, f"the connection ended: {reason}", False)
+        self.ended()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ostraka.transport.http2.errors import ErrorCode, Status
+from ostraka.transport.http2.errors import ErrorCode, Status, name_of, status_of_reset
 from ostraka.transport.http2.frames import (
     DATA,
     FRAME_SIZE,
@@ -111,6 +111,12 @@ class Stream:
         `refused` says that the peer vouches for not having looked at it.
         """
         raise NotImplementedError
+
+    def was_reset(self, code: int) -> None:
+        """The peer ended the stream abruptly."""
+        self.connection.forget(self)
+        reason = f"the peer reset the stream: {name_of(code)}"
+        self.aborted(status_of_reset(code), reason, code == ErrorCode.REFUSED_STREAM)
 
     # Receiving.
 

@@ -29,6 +29,7 @@ class MemoryFile:
         self.disk = disk
         self.name = name
         self.inode = inode
+        disk.open_files += 1
 
     def append(self, data: bytes) -> None:
         self.disk.step(f"append {self.name}")
@@ -41,7 +42,7 @@ class MemoryFile:
         self.disk.now(partial(self._sync, point), point)
 
     def close(self) -> None:
-        return
+        self.disk.open_files -= 1
 
     def _sync(self, point: str) -> None:
         if point != self.disk.omitted:
@@ -56,6 +57,7 @@ class MemoryDisk:
         self.durable_files: dict[str, Inode] = {}
         self.metadata: list[Callable[[dict[str, Inode]], None]] = []  # Done in `files`, not yet in `durable_files`.
         self.waiting: list[Callable[[], None]] = []
+        self.open_files = 0
         self.omitted = omitted
         self.crash_at = crash_at
         self.failing: dict[str, OSError] = {}

@@ -218,8 +218,11 @@ def test_the_twin_goes_back_to_its_last_flush() -> None:
     loop.get()()
     assert flushed == [None]
     store.flush(flushed.append)  # This one is in flight at the crash.
-    table.delete(b"k2")
-    table.commit()
+    for value in (b"second", b"third"):
+        table.delete(b"k2")
+        table.put(b"k3", value)
+        table.put(b"new", value)
+        table.commit()
     store.crash()
     loop.get()()
     assert flushed == [None], "a flush from before the crash is not done after it"

@@ -147,6 +147,37 @@ def test_bytes_of_another_segment_or_disk_are_not_valid() -> None:
     assert reopen(twice) == whole, "a batch is valid only behind the one it was written behind"
 
 
+def test_a_batch_of_another_past_is_not_valid() -> None:
+    """The same place, the same sequence numbers; but what came before it was something else."""
+    disk, whole = small_log(batches=2, mark=False)
+    other = MemoryDisk()
+    wal, _ = Wal.open(other, ME, lambda group: [])
+    for number in range(1, 3):
+        wal.append(7, b"other %d" % number, number)
+        wal.append(8, b"vote %d" % number)
+        wal.sync(lambda durable, error: None)
+        other.run()
+    data, theirs = disk.read(FIRST), other.read(FIRST)
+    assert len(data) == len(theirs)
+    last = BATCH_SIZE + 2 * RECORD_SIZE + len(b"entry 2vote 2")
+    disk.files[FIRST].cache = data[:-last] + theirs[-last:]
+    assert reopen(disk) == {group: records[:1] for group, records in whole.items()}
+
+
+def test_a_damaged_mark_is_noticed_once_a_batch_follows() -> None:
+    disk, _ = small_log()
+    mark = len(disk.read(FIRST)) - BATCH_SIZE
+    wal, _ = Wal.open(disk, ME, lambda group: [])
+    wal.append(7, b"entry 4", 4)
+    wal.sync(lambda durable, error: None)
+    disk.run()
+    data = bytearray(disk.read(FIRST))
+    data[mark] ^= 1
+    disk.files[FIRST].cache = bytes(data)
+    with pytest.raises(Corruption, match=f"{FIRST}, offset {mark}, sequence 7"):
+        reopen(disk)
+
+
 # Identity and versions.
 
 
@@ -291,6 +322,7 @@ def test_segments_go_when_every_group_has_released_them() -> None:
     fill(2, range(1, 2))
     fill(1, range(1, 8))
     assert segments() == [1, 2, 3, 4]
+    assert disk.open_files == 1, "the current segment"
     wal.release(1, 100)
     disk.run()
     assert segments() == [1, 2, 3, 4], "group 2 needs an entry in the first"

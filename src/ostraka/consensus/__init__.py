@@ -1,0 +1,1 @@
+"""Consensus protocols, each readable beside its paper, all behind `ostraka.model.engine`."""

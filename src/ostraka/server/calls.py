@@ -1,0 +1,131 @@
+"""A call under way: what every service does alike while it waits for the group, and when it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.message import DecodeError
+
+from ostraka.errors import NotLeader, OstrakaError, OutcomeUnknown, Overloaded
+from ostraka.transport.http2.errors import Status
+from ostraka.transport.http2.server import ServerCall
+
+if TYPE_CHECKING:
+    from ostraka.server.member import Member
+
+LARGE: Final = 64 << 10  # Bytes of a reply that is looked at before it joins what waits for a slow reader.
+MAX_UNREAD: Final = 64 << 20  # Bytes of large replies that one connection may leave unread.
+
+Refusal = tuple[int, str]
+"""How a call ends that can't be served: gRPC's status and etcd's exact text, which clients compare."""
+
+NO_LEADER: Final[Refusal] = (Status.UNAVAILABLE, "etcdserver: no leader")
+LEADER_CHANGED: Final[Refusal] = (Status.UNAVAILABLE, "etcdserver: leader changed")
+SERVER_STOPPED: Final[Refusal] = (Status.UNAVAILABLE, "etcdserver: server stopped")
+TIMED_OUT: Final[Refusal] = (Status.UNAVAILABLE, "etcdserver: request timed out")
+LEADER_FAILED: Final[Refusal] = (
+    Status.UNAVAILABLE,
+    "etcdserver: request timed out, possibly due to previous leader failure",
+)
+CONNECTION_LOST: Final[Refusal] = (
+    Status.UNAVAILABLE,
+    "etcdserver: request timed out, possibly due to connection lost",
+)
+TOO_MANY_REQUESTS: Final[Refusal] = (Status.RESOURCE_EXHAUSTED, "etcdserver: too many requests")
+TOO_LARGE: Final[Refusal] = (Status.INVALID_ARGUMENT, "etcdserver: request is too large")
+
+
+class Tally:
+    """How often a method was called, and how its calls ended, by gRPC status."""
+
+    __slots__ = ("handled", "path", "started")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.started = 0
+        self.handled = [0] * (max(Status) + 1)
+
+
+def finish(call: ServerCall, tally: Tally, message: bytes) -> None:
+    """End the call well."""
+    if len(message) > LARGE and not _has_room(call, len(message)):
+        refuse(call, tally, TOO_MANY_REQUESTS)
+        return
+    tally.handled[0] += 1
+    call.reply(message)
+
+
+def refuse(call: ServerCall, tally: Tally, refusal: Refusal) -> None:
+    """End the call with this."""
+    tally.handled[refusal[0]] += 1
+    call.fail(*refusal)
+
+
+def malformed(error: DecodeError) -> Refusal:
+    """How a call ends whose request is no message, as grpc-go words it."""
+    return Status.INTERNAL, f"grpc: error unmarshalling request: {error}"
+
+
+def _has_room(call: ServerCall, size: int) -> bool:
+    """A reader that is slow makes large replies pile up: above a bound it gets no more of them."""
+    connection = call.connection
+    unread = sum(map(len, connection.out)) + sum(stream.unsent for stream in connection.waiting.values())
+    return not unread or unread + size <= MAX_UNREAD
+
+
+class Waiting:
+    """A call that waits for the group. Its subclass knows what to do with the answer."""
+
+    __slots__ = ("call", "leader", "member", "tally")
+
+    def __init__(self, member: Member, tally: Tally, call: ServerCall) -> None:
+        self.member = member
+        self.tally = tally
+        self.call = call
+        self.leader = member.group.leader
+        member.waiting[self] = call.connection.now + member.bound
+
+    def ended(self) -> bool:
+        """The answer has come: wait no more. True if the caller was told before that it would not come."""
+        return self.member.waiting.pop(self, None) is None
+
+    def lateness(self) -> Refusal:
+        """What a caller is told who has waited for too long: the cause as far as it is known."""
+        leader = self.member.group.leader
+        if not leader:
+            return CONNECTION_LOST
+        return TIMED_OUT if leader == self.leader else LEADER_FAILED
+
+
+def refusal_of(error: OstrakaError, failed: OstrakaError | None) -> Refusal:
+    """What etcd would say where we have met `error`. `failed`: why this member serves nothing more, if so."""
+    match error:
+        case NotLeader():
+            return NO_LEADER
+        case Overloaded():
+            return TOO_MANY_REQUESTS
+        case OutcomeUnknown():
+            return LEADER_FAILED
+        case _:
+            return LEADER_CHANGED if failed is None else SERVER_STOPPED
+
+
+def immediate(
+    member: Member, path: str, kind: Any, answer: Callable[[Any], bytes | Refusal]
+) -> Callable[[ServerCall, bytes], None]:
+    """A handler for a method that needs nothing but what this member knows: `answer` gets the parsed request."""
+    tally = member.tally(path)
+
+    def handle(call: ServerCall, message: bytes) -> None:
+        tally.started += 1
+        try:
+            result = member.gate(call) or answer(kind.FromString(message))
+        except DecodeError as error:
+            result = malformed(error)
+        if isinstance(result, bytes):
+            finish(call, tally, result)
+        else:
+            refuse(call, tally, result)
+
+    return handle

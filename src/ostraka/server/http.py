@@ -1,0 +1,135 @@
+"""What speaks HTTP/1.1 on the clients' port: health, version and metrics, as etcd answers them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from ostraka.errors import OstrakaError
+from ostraka.model.ids import SECOND
+from ostraka.server.member import Member
+from ostraka.server.version import CLUSTER_VERSION, SERVER_VERSION
+
+MAX_REQUESTS: Final = 256  # HTTP/1.1 requests at a time; above it they are answered 503.
+
+
+class Pages:
+    """The pages of one member."""
+
+    def __init__(self, member: Member, registry: CollectorRegistry) -> None:
+        self.member: Final = member
+        self.registry: Final = registry
+        self.app: Final = Starlette(
+            routes=[
+                Route("/health", self.health, methods=["GET"]),
+                Route("/version", self.version, methods=["GET"]),
+                Route("/metrics", self.metrics, methods=["GET"]),
+                Route("/livez", self.livez, methods=["GET"]),
+                Route("/readyz", self.readyz, methods=["GET"]),
+                Route("/v3/{method:path}", self.gateway, methods=["POST"]),
+            ],
+            exception_handlers={404: _not_found},
+        )
+
+    async def health(self, request: Request) -> Response:
+        """etcd's health: `serializable=true` asks only whether this member answers."""
+        serializable = request.query_params.get("serializable") == "true"
+        reason = await self._trouble(serializable)
+        body = json.dumps({"health": "false" if reason else "true", "reason": reason}, separators=(",", ":"))
+        return PlainTextResponse(body, status_code=503 if reason else 200)
+
+    async def version(self, request: Request) -> Response:
+        return JSONResponse({"etcdserver": SERVER_VERSION, "etcdcluster": CLUSTER_VERSION})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def livez(self, request: Request) -> Response:
+        """Should this process be restarted?"""
+        return _verdict(await self._trouble(serializable=True))
+
+    async def readyz(self, request: Request) -> Response:
+        """Can this member answer linearizable reads?"""
+        return _verdict(await self._trouble(serializable=False))
+
+    async def gateway(self, request: Request) -> Response:
+        text = f"the JSON gateway is not built yet: call {request.url.path} by gRPC on this same port"
+        return JSONResponse({"error": text, "code": 12, "message": text}, status_code=501)
+
+    async def _trouble(self, serializable: bool) -> str:
+        """Why this member is not healthy, in etcd's words; "" if it is."""
+        failed = self.member.failed
+        if failed is not None:
+            return f"RANGE ERROR:{failed}"
+        if serializable:
+            return ""
+        if not self.member.group.leader:
+            return "RAFT NO LEADER"
+        try:
+            async with asyncio.timeout(self.member.bound / SECOND):
+                error = await self._read_index()
+        except TimeoutError:
+            return "RANGE ERROR:etcdserver: request timed out"
+        return "" if error is None else f"RANGE ERROR:{self.member.refusal(error)[1]}"
+
+    async def _read_index(self) -> OstrakaError | None:
+        done: asyncio.Future[OstrakaError | None] = asyncio.get_running_loop().create_future()
+
+        def ready(error: OstrakaError | None) -> None:
+            if not done.done():
+                done.set_result(error)
+
+        self.member.group.read_index(ready)
+        return await done
+
+
+def _verdict(reason: str) -> Response:
+    return PlainTextResponse(f"not ok: {reason}\n" if reason else "ok\n", status_code=503 if reason else 200)
+
+
+def _not_found(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("404 page not found\n", status_code=404)
+
+
+class HttpFront:
+    """Makes uvicorn's HTTP/1.1 protocol for each connection that speaks it, in this same loop."""
+
+    def __init__(self, app: Starlette, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop: Final = loop
+        self._config: Final = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            limit_concurrency=MAX_REQUESTS,
+        )
+        self._config.load()
+        self._state: Final = ServerState()
+
+    def protocol(self) -> asyncio.Protocol:
+        """One for a new connection."""
+        return H11Protocol(self._config, self._state, {}, self._loop)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._state.connections)
+
+    def close(self) -> None:
+        """End all connections, each after the reply that it is about."""
+        for protocol in list(self._state.connections):
+            protocol.shutdown()

@@ -1,0 +1,87 @@
+"""This member as its services see it: the default keyspace's group, who we are, and the calls under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ostraka.api.packing import Packer
+from ostraka.errors import OstrakaError, StorageError
+from ostraka.model.ids import Duration, Instant, NodeId
+from ostraka.node.group import Group
+from ostraka.node.host import Host
+from ostraka.server.calls import NO_LEADER, Refusal, Tally, Waiting, refusal_of, refuse
+from ostraka.transport.http2.server import ServerCall
+
+
+class Member:
+    """One member, serving the default keyspace."""
+
+    def __init__(
+        self,
+        host: Host,
+        group: Group,
+        addresses: Mapping[NodeId, str],
+        *,
+        bound: Duration,
+        max_request_bytes: int,
+        size: Callable[[], int],
+    ) -> None:
+        """`addresses`: each member's peer URL. `bound`: how long a call may wait. `size`: bytes of state."""
+        self.host: Final = host
+        self.group: Final = group
+        self.addresses: Final = addresses
+        self.bound: Final = bound
+        self.max_request_bytes: Final = max_request_bytes
+        self.size: Final = size
+        self.id: Final = host.identity.member
+        self.cluster_id: Final = host.identity.cluster
+        self.waiting: Final[dict[Waiting, Instant]] = {}  # In the order of their deadlines, since the bound is one.
+        self.tallies: Final[dict[str, Tally]] = {}
+        self._packer = Packer(self.cluster_id, self.id, group.epoch)
+
+    @property
+    def failed(self) -> OstrakaError | None:
+        """Why this member serves nothing any more, if that is so."""
+        return self.host.failed
+
+    @property
+    def packer(self) -> Packer:
+        """Packs replies with the present term in their headers."""
+        epoch = self.group.epoch
+        if self._packer.term != epoch:
+            self._packer = Packer(self.cluster_id, self.id, epoch)
+        return self._packer
+
+    def tally(self, path: str) -> Tally:
+        """The counts of this method."""
+        return self.tallies.setdefault(path, Tally(path))
+
+    def gate(self, call: ServerCall) -> Refusal | None:
+        """Why a call gets no further: it asks for a member that knows a leader, and this one doesn't."""
+        if call.head.metadata.get("hasleader") == "true" and not self.group.leader:
+            return NO_LEADER
+        return None
+
+    def query(self, query: Any) -> Any:
+        """Ask the applied state: the answer, or None if the state can't be read, which ends this member."""
+        try:
+            return self.group.query(query)
+        except StorageError as failure:
+            self.host.fail(failure)
+            return None
+
+    def refusal(self, error: OstrakaError) -> Refusal:
+        """What etcd would say where we have met this error."""
+        return refusal_of(error, self.failed)
+
+    def expire(self, now: Instant) -> None:
+        """Tell the callers who have waited for too long. What they asked for may still happen."""
+        late = []
+        for waiting, deadline in self.waiting.items():
+            if deadline > now:
+                break
+            late.append(waiting)
+        for waiting in late:
+            del self.waiting[waiting]
+            refuse(waiting.call, waiting.tally, waiting.lateness())

@@ -1,0 +1,333 @@
+"""One serving process: it makes the real clock, disk, store and network, and puts node and services on them.
+
+A crash at any moment is as good as an orderly stop: stopping only spares clients and peers some waiting.
+The collector of cyclic garbage is told to leave alone what exists at the start, and to look rarely at the rest: the
+hot path makes no cycles. The interpreter's switch interval is shortened, or a finished fsync would wait for up to
+5 ms until its thread may say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ostraka.consensus.raft import RAFT
+from ostraka.database.commands import Done, Failure, ListMembers, MemberInfo, Members, Publish, decode_reply, encode
+from ostraka.database.machine import Database
+from ostraka.errors import ConfigurationError, OstrakaError, WrongIdentity
+from ostraka.model.ids import MILLISECOND, SECOND, Instant
+from ostraka.model.requests import Members as Configuration
+from ostraka.model.requests import Request
+from ostraka.node.group import Group
+from ostraka.node.host import DEFAULT_GROUP, Host
+from ostraka.node.metrics import NodeMetrics
+from ostraka.server.config import ServerConfig, endpoint
+from ostraka.server.http import HttpFront, Pages
+from ostraka.server.listener import Listener, bind
+from ostraka.server.member import Member
+from ostraka.server.metrics import Traffic, registry_of
+from ostraka.server.services import router_of
+from ostraka.storage.disk import Disk, ThreadDisk
+from ostraka.storage.identity import Identity, read_identity
+from ostraka.storage.table import RocksStore, Store
+from ostraka.transport import wire
+from ostraka.transport.network import Network
+from ostraka.transport.tcp import TcpNetwork
+
+SWITCH_INTERVAL: Final = 0.0005  # Seconds.
+TABLE: Final = "table"  # Where in the data directory the state is.
+RETRY: Final = 0.25  # Seconds before a member announces itself again.
+
+log = logging.getLogger("ostraka.server")
+ready_log = logging.getLogger("ostraka.ready")  # Its line is shown at every log level: scripts wait for it.
+
+
+class LoopClock:
+    """`node.clock.Clock` on an asyncio loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop: Final = loop
+        self.now: Callable[[], Instant] = time.monotonic_ns
+        self.call_soon: Callable[[Callable[[], None]], Any] = loop.call_soon
+
+    def call_at(self, when: Instant, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        # Loops count in milliseconds: rounded down, a timer would ring before its time.
+        milliseconds = -(-(when - self.now()) // MILLISECOND)
+        return self._loop.call_later(max(milliseconds, 0) / 1000, callback)
+
+
+class Server:
+    """A member of a cluster, from its sockets to its disk."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, config: ServerConfig) -> None:
+        """Opens everything, and takes part in nothing yet. Raises OstrakaError, OSError."""
+        self.loop: Final = loop
+        self.config: Final = config
+        self.outcome: Final[asyncio.Future[str]] = loop.create_future()  # Why to stop; "" is in order.
+        self._closers: Final[list[Callable[[], object]]] = []
+        self._metrics: Final = NodeMetrics()
+        self._dice: Final = random.SystemRandom()
+        self._clients: list[socket.socket] = []
+        self.host: Host
+        self.group: Group
+        self.member: Member
+        self.listener: Listener
+        try:
+            self._open()
+        except (OstrakaError, OSError):
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        config, loop, observe = self.config, self.loop, self._metrics.observe_sync
+        self._clients = self._listen("--listen-client-urls", config.listen_client_urls)
+        peers = self._listen("--listen-peer-urls", config.listen_peer_urls)
+        refuse_foreign(config.data_dir)
+        disk = ThreadDisk(config.data_dir, loop.call_soon_threadsafe, observe)
+        self._closers.append(disk.close)
+        identity = _identity(config, read_identity(disk), self._dice)
+        store = RocksStore(config.data_dir / TABLE, loop.call_soon_threadsafe, observe)
+        self._closers.append(store.close)
+        hello = wire.Hello(
+            magic=wire.MAGIC,
+            oldest=wire.OLDEST_VERSION,
+            newest=wire.VERSION,
+            cluster=identity.cluster,
+            member=identity.member,
+            disk=identity.disk,
+            consensus=RAFT.name,
+            channel=0,
+        )
+        network = TcpNetwork(loop, hello, peers, self._admit)
+        self._closers.append(network.close)
+        self.host = self._make_host(identity, disk, store, network)
+        voters = Configuration(tuple(sorted(config.member_ids().values())))
+        self.group = self.host.open_group(DEFAULT_GROUP, RAFT, Database, voters, config.settings)
+        self._make_services(Traffic(lambda: (network.sent_bytes, network.received_bytes)))
+
+    def _make_host(self, identity: Identity, disk: Disk, store: Store, network: Network) -> Host:
+        host = Host(
+            identity=identity,
+            clock=LoopClock(self.loop),
+            disk=disk,
+            store=store,
+            network=network,
+            dice=random.Random(self._dice.getrandbits(64)),
+            addresses=self.config.peer_addresses(),
+            metrics=self._metrics,
+        )
+        self._closers.append(host.stop)
+        host.on_failure = lambda failure: self.stop(f"the disk failed: {failure}")
+        return host
+
+    def _make_services(self, traffic: Traffic) -> None:
+        config = self.config
+        self.member = Member(
+            self.host,
+            self.group,
+            config.peer_addresses(),
+            bound=config.request_bound(),
+            max_request_bytes=config.max_request_bytes,
+            size=lambda: directory_size(config.data_dir / TABLE),
+        )
+        pages = Pages(self.member, registry_of(self.member, traffic))
+        front = HttpFront(pages.app, self.loop)
+        router = router_of(self.member)
+        self.listener = Listener(self.loop, self.member, router, front, traffic, config.max_connections)
+
+    def _listen(self, flag: str, urls: Sequence[str]) -> list[socket.socket]:
+        sockets = []
+        for url in urls:
+            try:
+                sock = bind(*endpoint(url))
+            except OSError as error:
+                in_use = error.errno == errno.EADDRINUSE
+                reason = "address already in use by another process" if in_use else error.strerror
+                raise ConfigurationError(f"{flag}: can't listen on {url}: {reason}; choose another address") from error
+            self._closers.append(sock.close)
+            sockets.append(sock)
+        return sockets
+
+    def _admit(self, hello: wire.Hello) -> str:
+        """A member's disk is registered: one that comes with another has forgotten what it promised."""
+        known: Members = self.group.query(ListMembers())
+        for registration in known.registrations:
+            if registration.member.id == hello.member and registration.disk != hello.disk:
+                return (
+                    f"member {hello.member:x} comes with disk {hello.disk:x}, and disk {registration.disk:x} is "
+                    "registered for it: give it back its own data directory"
+                )
+        return ""
+
+    async def run(self) -> str:
+        """Serve until `stop`; returns why it ended, "" for in order."""
+        self.host.start()
+        await self.listener.start(self._clients)
+        publishing = self.loop.create_task(self._publish())
+        tune_collector()
+        reason = await self.outcome
+        publishing.cancel()
+        await self.listener.stop()
+        return reason
+
+    def stop(self, reason: str = "") -> None:
+        """End `run`. `reason` is empty for an orderly end."""
+        if not self.outcome.done():
+            self.outcome.set_result(reason)
+
+    def close(self) -> None:
+        """Let go of everything, in the reverse order of its opening."""
+        while self._closers:
+            self._closers.pop()()
+
+    async def _publish(self) -> None:
+        """Announce this member's name, client URLs and disk, again until the cluster has taken it in."""
+        config, identity = self.config, self.host.identity
+        info = MemberInfo(
+            identity.member, config.name, config.initial_cluster[config.name], config.advertise_client_urls
+        )
+        request = Request(encode(Publish(info, identity.disk)))
+        while True:
+            reply = await self._proposed(request)
+            if isinstance(reply, Done):
+                break
+            if isinstance(reply, Failure):
+                self.stop(f"the cluster refuses this member: {reply.message}")
+                return
+            await asyncio.sleep(RETRY)
+        for url in config.listen_client_urls:
+            ready_log.info("ready to serve client requests on %s (member %x, %s)", url, identity.member, config.name)
+
+    async def _proposed(self, request: Request) -> Any:
+        """The machine's reply; None if there was none."""
+        answered: asyncio.Future[bytes | None] = self.loop.create_future()
+
+        def answer(reply: bytes | None, error: OstrakaError | None) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        self.group.propose(request, answer)
+        try:
+            async with asyncio.timeout(config_bound(self.config)):
+                reply = await answered
+        except TimeoutError:
+            return None
+        return None if reply is None else decode_reply(reply)
+
+    def unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody caught. In the node's own turn it means that we are wrong, so the process ends."""
+        error = context.get("exception")
+        log.error("%s", context.get("message"), exc_info=error)
+        if error is not None and not context.keys() & {"protocol", "transport", "task", "future"}:
+            self.stop(f"a fault of this program: {type(error).__name__}: {error}; please report it with the log")
+
+
+def config_bound(config: ServerConfig) -> float:
+    """How long a request may wait, in seconds."""
+    return config.request_bound() / SECOND
+
+
+def _identity(config: ServerConfig, found: Identity | None, dice: random.Random) -> Identity:
+    """Who this process is: the ids by the flags, the disk's by what stands on it. Raises WrongIdentity."""
+    if found is None:
+        if config.existing:
+            raise WrongIdentity(
+                f"--initial-cluster-state is existing, and {config.data_dir} holds no data: joining a running cluster "
+                "with an empty disk is not built yet; give the data directory of this member"
+            )
+        return Identity(config.cluster_id, config.me, dice.getrandbits(63) + 1)
+    wanted = Identity(config.cluster_id, config.me, found.disk)
+    wanted.require(found, str(config.data_dir))
+    return wanted
+
+
+def refuse_foreign(data_dir: Path) -> None:
+    """Never write beside the data of a real etcd. Raises WrongIdentity."""
+    if (data_dir / "member" / "snap").is_dir():
+        raise WrongIdentity(
+            f"{data_dir} holds the data of an etcd, which this server can't read: give another --data-dir"
+        )
+
+
+def directory_size(path: Path) -> int:
+    """Bytes of the files in it."""
+    size = 0
+    for entry in os.scandir(path):
+        try:
+            size += entry.stat().st_size
+        except FileNotFoundError:
+            continue  # The table has just thrown it away.
+    return size
+
+
+def tune_collector() -> None:
+    """See the module's docstring."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
+def serve(config: ServerConfig, warnings: Iterable[str]) -> int:
+    """Run a member until it is told to stop. The exit code: 0 for an orderly end, 1 otherwise."""
+    if not __debug__:
+        sys.stderr.write("ostraka serve: python -O removes checks that keep data safe: run it without -O\n")
+        return 2
+    _log_to_stderr(config.log_level)
+    for warning in warnings:
+        log.warning("%s", warning)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config))
+
+
+async def _serve(config: ServerConfig) -> int:
+    loop = asyncio.get_running_loop()
+    try:
+        server = Server(loop, config)
+    except (OstrakaError, OSError) as error:
+        log.critical("can't start: %s", error)
+        return 1
+    loop.set_exception_handler(server.unexpected)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    log.info(
+        "member %x of cluster %x: %d members, data in %s",
+        server.member.id,
+        server.member.cluster_id,
+        len(config.initial_cluster),
+        config.data_dir,
+    )
+    try:
+        reason = await server.run()
+    finally:
+        server.close()
+    if reason:
+        log.critical("%s", reason)
+        return 1
+    log.info("stopped")
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=level.upper(), force=True)
+    ready_log.setLevel(logging.INFO)

@@ -234,6 +234,18 @@ def test_a_source_without_the_state_is_given_up_for_the_next() -> None:
     assert 2 < len(follower.network.sent) < 10
 
 
+def test_a_state_that_nobody_asks_for_is_let_go_and_taken_anew_when_asked() -> None:
+    source = Scene()
+    source.does(effects.Commit((entry(1, b"x"),)), effects.TakeSnapshot(1))
+    old = source.happened(events.SnapshotTaken)[0].meta
+    source.does(effects.Commit((entry(2, b"y"),)))
+    source.clock.advance(200 * SECOND)
+    source.host.received(2, wire.encode(wire.AskChunk(1, 9, old.index, old.epoch, None)))
+    source.clock.run()
+    assert source.network.sent[-1][1] == wire.NoChunk(1, 9)
+    assert [event.meta.index for event in source.happened(events.SnapshotTaken)] == [1, 2]
+
+
 def test_a_damaged_piece_is_not_taken() -> None:
     source = Scene()
     source.does(effects.Commit((entry(1, b"x"),)), effects.TakeSnapshot(1))

@@ -218,15 +218,24 @@ class Group:
         for token in sorted(self._reads):
             self._ready(token, _finished(failure))
 
+    def let_go(self, unused_since: Instant | None = None) -> None:
+        """Hold no state for others any more, or only one that was asked for after this instant."""
+        held = self._held
+        if held is not None and (unused_since is None or held.used <= unused_since):
+            held.release()
+            self._held = None
+
     def pulled(self, sender: NodeId, frame: wire.AskChunk | wire.Chunk | wire.NoChunk) -> None:
         """A frame about a snapshot."""
         match frame:
             case wire.AskChunk():
                 held = self._held
                 if held is not None and held.meta.position == (frame.epoch, frame.index):
-                    answer: wire.Frame = held.chunk(frame)
+                    answer: wire.Frame = held.chunk(frame, self._host.clock.now())
                 else:
                     answer = wire.NoChunk(self.id, frame.pull)
+                    if held is None:
+                        self._hold()  # It was let go; the engine has a newer one to offer now.
                 self._host.network.send(sender, wire.encode(answer), Channel.BULK)
             case wire.Chunk() | wire.NoChunk():
                 if self._pull is not None:
@@ -304,9 +313,12 @@ class Group:
     def _take_snapshot(self, effect: effects.TakeSnapshot) -> None:
         assert effect.index <= self.applied, f"a snapshot of {effect.index} was asked for at {self.applied}"
         assert not effect.exactly or effect.index == self.applied, "an exact snapshot is asked for in time"
-        if self._held is not None:
-            self._held.release()
-        self._held = Held(self.meta, self._host.store.pin(self._descriptor.prefix(self.id)))
+        self.let_go()
+        self._hold()
+
+    def _hold(self) -> None:
+        pinned = self._host.store.pin(self._descriptor.prefix(self.id))
+        self._held = Held(self.meta, pinned, self._host.clock.now())
         self._host.metrics.snapshots_taken += 1
         self.happened(events.SnapshotTaken(self.meta))
 

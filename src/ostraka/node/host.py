@@ -18,6 +18,7 @@ from ostraka.model.requests import Members, SnapshotMeta
 from ostraka.node.clock import Clock, Timer
 from ostraka.node.group import Descriptor, Group
 from ostraka.node.metrics import NodeMetrics
+from ostraka.node.snapshots import IDLE
 from ostraka.storage.disk import Disk
 from ostraka.storage.identity import Identity
 from ostraka.storage.table import Store
@@ -126,6 +127,8 @@ class Host:
         self._stopped = True
         if self._alarm is not None:
             self._alarm.cancel()
+        for group in self.groups.values():
+            group.let_go()
         self.wal.close()
 
     # Turns.
@@ -224,6 +227,8 @@ class Host:
             return
         now = self.clock.now()
         self.clock.call_at(now + self.upkeep.look_every, self._keep_up)
+        for group in self.groups.values():
+            group.let_go(unused_since=now - IDLE)
         if self._restless:
             self._restless = False
             try:

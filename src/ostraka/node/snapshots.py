@@ -14,7 +14,7 @@ import google_crc32c
 import msgspec
 
 from ostraka.model.effects import FetchSnapshot
-from ostraka.model.ids import SECOND, Duration, GroupId, NodeId
+from ostraka.model.ids import SECOND, Duration, GroupId, Instant, NodeId
 from ostraka.model.requests import SnapshotMeta
 from ostraka.node.clock import Clock, Timer
 from ostraka.transport import wire
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 256 << 10
 PATIENCE: Final[Duration] = SECOND  # How long a piece may take before it is asked for again.
+IDLE: Final[Duration] = 60 * SECOND  # A state that nobody has asked for in this time is let go: it costs disk space.
 ATTEMPTS: Final = 5  # How often a piece is asked for before the source is given up.
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,12 +35,14 @@ _decode_pairs = msgspec.msgpack.Decoder(tuple[tuple[bytes, bytes], ...]).decode
 class Held:
     """A state that is held still for others to pull."""
 
-    def __init__(self, meta: SnapshotMeta, pinned: Pinned) -> None:
+    def __init__(self, meta: SnapshotMeta, pinned: Pinned, now: Instant) -> None:
         self.meta: Final = meta
+        self.used = now  # When it was last asked for.
         self._pinned: Final = pinned
 
-    def chunk(self, ask: wire.AskChunk) -> wire.Chunk:
+    def chunk(self, ask: wire.AskChunk, now: Instant) -> wire.Chunk:
         """The piece that follows `ask.after`: CHUNK_BYTES of pairs, and at least one where there are any."""
+        self.used = now
         pairs = []
         size = 0
         last = True

@@ -13,7 +13,7 @@ import msgspec
 from ostraka.model.ids import ORIGIN, ClusterTime, Epoch, Index, NodeId, Position
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Request(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """One command of one client. Fields that are not used are empty, never absent."""
 
     payload: bytes

@@ -1,0 +1,137 @@
+"""What every engine owes, whatever its protocol: agreement, durability, linearizable reads, an end for each token."""
+
+from __future__ import annotations
+
+import pytest
+
+from ostraka.consensus.raft import RAFT
+from ostraka.model.engine import Consensus
+
+from .cluster import Cluster, Misfortunes
+
+ENGINES = [RAFT]
+
+pytestmark = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+
+
+def led(engine: Consensus, seed: int = 1, nodes: int = 3) -> Cluster:
+    """A cluster that has found its leader."""
+    cluster = Cluster(engine, seed, nodes)
+    cluster.run(5000)
+    assert cluster.leader() is not None, "nobody leads after five seconds without misfortune"
+    return cluster
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 5])
+def test_requests_are_executed_once_everywhere_in_one_order(engine: Consensus, nodes: int) -> None:
+    cluster = led(engine, nodes=nodes)
+    tokens = [token for n in cluster.members for _ in range(3) for token in cluster.propose(n, count=5)]
+    cluster.run(1000)
+    assert {cluster.ended[token] for token in tokens} == {"Commit"}
+    assert len(cluster.executed) == 15 * nodes
+    cluster.check_end()
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_read_anywhere_sees_what_was_acknowledged_before(engine: Consensus, nodes: int) -> None:
+    cluster = led(engine, nodes=nodes)
+    for n in cluster.members:
+        cluster.propose(n)
+        cluster.run(50)
+        token = cluster.read(n)
+        cluster.run(50)
+        assert token is not None and cluster.ended[token] == "ReadAt"
+    cluster.check_end()
+
+
+def test_acknowledged_requests_outlive_a_crash_of_all(engine: Consensus) -> None:
+    cluster = Cluster(engine, seed=1)
+    cluster.misfortunes.flush = 0.0
+    cluster.run(5000)
+    for n in cluster.members:
+        cluster.propose(n, count=3)
+    cluster.run(200)
+    assert len(cluster.acknowledged) == 9
+    for n, member in cluster.members.items():
+        cluster.crash(n)
+        assert member.durable is not None and member.durable[0].index == 0, "only the log is left"
+    cluster.heal()
+    cluster.run(5000)
+    cluster.check_end()
+    assert len(cluster.executed) == 9
+
+
+def test_a_minority_can_neither_decide_nor_read(engine: Consensus) -> None:
+    cluster = led(engine)
+    leader = cluster.leader()
+    others = [n for n in cluster.members if n != leader]
+    cluster.cut = {pair for n in others for pair in ((leader, n), (n, leader))}  # type: ignore[misc]
+    assert leader is not None
+    write, read = cluster.propose(leader)[0], cluster.read(leader)
+    cluster.run(20_000)
+    assert cluster.ended[write] in ("Lost", "Rejected")
+    assert read is not None and cluster.ended[read] == "Rejected"
+    assert cluster.leader() in others
+    token = cluster.propose(others[0])[0]
+    cluster.run(500)
+    assert cluster.ended[token] == "Commit"
+    cluster.heal()
+    cluster.run(5000)
+    cluster.check_end()
+
+
+def test_a_member_that_missed_much_catches_up_by_a_snapshot(engine: Consensus) -> None:
+    cluster = led(engine)
+    cluster.misfortunes.flush = 1.0
+    away = next(n for n in cluster.members if n != cluster.leader())
+    cluster.crash(away)
+    for _ in range(30):
+        cluster.propose(cluster.leader() or 0)
+        cluster.run(20)
+    cluster.heal()
+    cluster.run(3000)
+    assert "a snapshot installed" in cluster.seen
+    cluster.check_end()
+
+
+def wretched(engine: Consensus, seed: int) -> Cluster:
+    """Some seconds under all misfortunes at once, then quiet."""
+    cluster = Cluster(engine, seed, nodes=(3, 3, 5)[seed % 3])
+    dice = cluster.random
+    for _ in range(40):
+        if dice.random() < 0.3:
+            cluster.misfortunes = Misfortunes(
+                loss=dice.choice((0.0, 0.0, 0.1, 0.3)),
+                doubling=dice.choice((0.0, 0.2)),
+                slowest=dice.choice((1, 5, 60, 400)),
+                slowest_save=dice.choice((0, 3, 50, 600)),
+                flush=dice.choice((0.0, 0.3, 1.0)),
+            )
+        if dice.random() < 0.2:
+            some = {n for n in cluster.members if dice.random() < 0.4}
+            pairs = {(a, b) for a in some for b in cluster.members if b not in some}
+            cluster.cut = pairs if dice.random() < 0.3 else pairs | {(b, a) for a, b in pairs}
+        if dice.random() < 0.3:
+            cluster.cut = set()
+        for n, member in cluster.members.items():
+            if dice.random() < 0.06:
+                cluster.crash(n)
+            elif member.engine is None and dice.random() < 0.5:
+                cluster.start(n)
+            if dice.random() < 0.6:
+                cluster.propose(n, dice.randint(1, 3))
+            if dice.random() < 0.4:
+                cluster.read(n)
+        cluster.run(dice.choice((1, 5, 50, 300, 1500)))
+    cluster.heal()
+    cluster.run(10_000)
+    last = [cluster.propose(n)[0] for n in cluster.members]
+    cluster.run(3000)
+    assert {cluster.ended.get(token) for token in last} == {"Commit"}, "it does not recover"
+    cluster.check_end()
+    return cluster
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_misfortunes_cost_nothing_that_was_acknowledged(engine: Consensus, seed: int) -> None:
+    wretched(engine, seed)

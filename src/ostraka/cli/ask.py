@@ -14,7 +14,6 @@ from ostraka.client.blocking import Client, split
 from ostraka.errors import OstrakaError, OutcomeUnknown
 
 DEFAULT_ENDPOINTS = "127.0.0.1:2379"
-_PUT = "/etcdserverpb.KV/Put"
 DONE, NOT_DONE, UNKNOWN = 0, 1, 3
 
 
@@ -25,7 +24,7 @@ def put(arguments: Sequence[str]) -> int:
     parser.add_argument("value")
     options = parser.parse_args(arguments)
     request = etcd.PutRequest(key=os.fsencode(options.key), value=os.fsencode(options.value))
-    return _ask(options, _PUT, request, lambda reply: ["OK"], _PUT_TABLE)
+    return _ask(options, "/etcdserverpb.KV/Put", request, lambda reply: ["OK"], _PUT_TABLE)
 
 
 def get(arguments: Sequence[str]) -> int:
@@ -122,7 +121,7 @@ def _ask(options: argparse.Namespace, path: str, request: Any, plain: Callable[[
     """Call, and print the reply in the form that was asked for."""
     try:
         with Client(options.endpoints, options.timeout) as client:
-            reply = client.call(path, request, writes=path == _PUT)
+            reply = client.call(path, request)
     except OstrakaError as error:
         print(f"ostraka: {error}", file=sys.stderr)
         return UNKNOWN if isinstance(error, OutcomeUnknown) else NOT_DONE

@@ -18,6 +18,23 @@ MARGIN: Final = 0.2  # Seconds that a reply may be later than the deadline that 
 _READ: Final = 1 << 18
 
 
+READS: Final = frozenset(
+    (
+        "/etcdserverpb.KV/Range",
+        "/etcdserverpb.Cluster/MemberList",
+        "/etcdserverpb.Maintenance/Status",
+        "/grpc.health.v1.Health/Check",
+    )
+)
+"""Methods that change nothing: a failed one certainly did no harm."""
+
+
+def call(endpoints: Sequence[str], path: str, request: Any, timeout: float = 5.0) -> Any:
+    """One call on a connection of its own: see `Client.call`."""
+    with Client(endpoints, timeout) as client:
+        return client.call(path, request)
+
+
 class Client:
     """A connection to one of several endpoints, made when it is needed; to the next one after each failure.
 
@@ -48,7 +65,7 @@ class Client:
     def put(self, key: bytes, value: bytes) -> int:
         """Set a key; returns the revision."""
         request = etcd.PutRequest(key=key, value=value)
-        return int(self.call("/etcdserverpb.KV/Put", request, writes=True).header.revision)
+        return int(self.call("/etcdserverpb.KV/Put", request).header.revision)
 
     def get(self, key: bytes) -> Any | None:
         """The `etcd.KeyValue` of the key; None if there is none. Linearizable."""
@@ -67,13 +84,13 @@ class Client:
         """The `etcd.Member`s of the cluster. Linearizable."""
         return list(self.call("/etcdserverpb.Cluster/MemberList", etcd.MemberListRequest(linearizable=True)).members)
 
-    def call(self, path: str, request: Any, *, writes: bool = False) -> Any:
-        """Call a unary method and return its reply. `writes`: it changes something."""
+    def call(self, path: str, request: Any) -> Any:
+        """Call a unary method and return its reply."""
         connection = self._connected()
         outcome = connection.exchange(path, request.SerializeToString(), self.timeout)
         if outcome.status == Status.OK:
             return METHODS[path].response.FromString(outcome.body)
-        error = _error(self.endpoints[self._present], outcome, writes)
+        error = _error(self.endpoints[self._present], outcome, path not in READS)
         if not isinstance(error, Refused):
             self._move_on()
         raise error

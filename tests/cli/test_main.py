@@ -1,0 +1,96 @@
+"""The command itself: which commands there are, what they cost to start, and how they fail."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ostraka.cli.__main__ import main
+from ostraka.cli.ask import prefix_end
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_names_every_command(capsys, word):
+    assert main([word]) == 0
+    shown = capsys.readouterr().out
+    for name in ("serve", "demo", "put", "get", "status", "members"):
+        assert f"\n  {name} " in shown
+
+
+def test_without_a_command_it_says_how_it_is_used(capsys):
+    assert main([]) == 2
+    assert capsys.readouterr().out.startswith("Usage: ostraka")
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("ostraka 0.")
+
+
+def test_an_unknown_command_is_an_error(capsys):
+    assert main(["sevre"]) == 2
+    assert "no command 'sevre'" in capsys.readouterr().err
+
+
+def test_serve_help_names_the_flags_that_work(capsys):
+    assert main(["serve", "--name", "x", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--initial-cluster 'default=http://localhost:2380'" in shown and "OSTRAKA_<FLAG>" in shown
+
+
+def test_serve_with_a_wrong_flag_ends_with_2(capsys):
+    assert main(["serve", "--nmae", "x"]) == 2
+    assert "did you mean --name" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_help_imports_no_server():
+    """What is slow to import is imported by the command that needs it."""
+    program = (
+        "import sys; from ostraka.cli.__main__ import main; main(['--help']); main(['serve', '--help']);"
+        "slow = {'asyncio', 'uvicorn', 'starlette', 'rocksdict', 'prometheus_client', 'google.protobuf', 'rich'};"
+        "sys.exit(str(sorted(slow & set(sys.modules))) if slow & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nobody_there_is_named_with_what_to_do(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    for words in (["put", "k", "v"], ["get", "k"], ["members"], ["status"]):
+        assert main([words[0], "--endpoints", f"127.0.0.1:{port}", *words[1:]]) == 1
+        shown = capsys.readouterr().err
+        assert f"127.0.0.1:{port}: connection refused" in shown and "ostraka serve" in shown
+
+
+def test_a_server_that_says_nothing_leaves_a_write_unknown_and_a_read_not_done(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        endpoint = f"127.0.0.1:{sock.getsockname()[1]}"
+        assert main(["put", "--endpoints", endpoint, "--timeout", "0.01", "k", "v"]) == 3
+        assert "it may have happened or not" in capsys.readouterr().err
+        assert main(["get", "--endpoints", endpoint, "--timeout", "0.01", "k"]) == 1
+        assert "no answer within 0.01 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("endpoints", ["localhost", "localhost:x", "https://localhost:1", "localhost:99999"])
+def test_a_wrong_endpoint_is_a_usage_error(capsys, endpoints):
+    with pytest.raises(SystemExit) as caught:
+        main(["get", "--endpoints", endpoints, "k"])
+    assert caught.value.code == 2
+    assert "is not an endpoint: give host:port" in capsys.readouterr().err
+
+
+def test_endpoints_come_from_the_environment_too(capsys, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    monkeypatch.setenv("OSTRAKA_ENDPOINTS", f"http://127.0.0.1:{port}")
+    assert main(["get", "k"]) == 1
+    assert f"127.0.0.1:{port}: connection refused" in capsys.readouterr().err
+
+
+def test_where_a_prefix_ends():
+    assert (prefix_end(b"a"), prefix_end(b"a\xff"), prefix_end(b"\xff"), prefix_end(b"")) == (b"b", b"b", b"\0", b"\0")

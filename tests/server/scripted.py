@@ -1,0 +1,145 @@
+"""A member whose group does what the test says, and clients that talk to it through memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ostraka.api.services import METHODS
+from ostraka.database.machine import Database
+from ostraka.errors import OstrakaError, StorageError
+from ostraka.model.engine import Status
+from ostraka.model.ids import SECOND
+from ostraka.model.requests import Batch, Entry, Kind, Members, Request, SnapshotMeta, genesis, pack
+from ostraka.node.metrics import NodeMetrics
+from ostraka.server.member import Member
+from ostraka.server.services import router_of
+from ostraka.storage.identity import Identity
+from ostraka.storage.table import MemoryStore
+from ostraka.transport.http2 import Router, ServerConnection
+from ostraka.transport.http2.client import ClientConnection, Outcome
+
+ME, OTHER, CLUSTER = 0xA1, 0xB2, 0xC3
+MEMBERS = Members((ME, OTHER))
+BOUND = 7 * SECOND
+
+
+class ScriptedHost:
+    """What the services need of `node.host.Host`."""
+
+    def __init__(self) -> None:
+        self.identity = Identity(CLUSTER, ME, 0xD4)
+        self.metrics = NodeMetrics()
+        self.failed: StorageError | None = None
+
+    def fail(self, failure: StorageError) -> None:
+        self.failed = failure
+
+
+class ScriptedGroup:
+    """`node.group.Group` over a real machine: a proposal waits until the test decides or refuses it."""
+
+    def __init__(self) -> None:
+        self.leader = ME
+        self.epoch = 3
+        self.meta: SnapshotMeta = genesis(MEMBERS)
+        self.table = MemoryStore(lambda callback: callback()).table(b"g")
+        self.machine = Database(self.table)
+        self.proposed: list[tuple[Request, Callable[[bytes | None, OstrakaError | None], None]]] = []
+        self.reads: list[Callable[[OstrakaError | None], None]] = []
+        self.broken: StorageError | None = None
+
+    @property
+    def applied(self) -> int:
+        return self.meta.index
+
+    def propose(self, request: Request, answer: Callable[[bytes | None, OstrakaError | None], None]) -> None:
+        self.proposed.append((request, answer))
+
+    def read_index(self, ready: Callable[[OstrakaError | None], None]) -> None:
+        self.reads.append(ready)
+
+    def query(self, query: Any) -> Any:
+        if self.broken is not None:
+            raise self.broken
+        return self.machine.read(query, self.table)
+
+    def status(self) -> Status:
+        applied = self.applied
+        return Status(ME, "leader", self.epoch, self.leader, 1, applied, applied, applied, MEMBERS)
+
+    def decide(self) -> None:
+        """Execute all that is proposed, each request in an entry of its own, and serve all reads."""
+        proposed, self.proposed = self.proposed, []
+        for request, answer in proposed:
+            index = self.applied + 1
+            batches = (Batch(ME, 1, index, pack((request,))),)
+            entry = Entry(index, self.epoch, index, Kind.REQUESTS, batches)
+            outcome = self.machine.apply(entry, self.table)
+            self.meta = SnapshotMeta(self.epoch, index, index, MEMBERS)
+            answer(outcome.replies[0][0], None)
+        reads, self.reads = self.reads, []
+        for ready in reads:
+            ready(None)
+
+    def refuse(self, error: OstrakaError) -> None:
+        """End all that waits with this error."""
+        waiting, self.proposed, self.reads = (self.proposed, self.reads), [], []
+        for _, answer in waiting[0]:
+            answer(None, error)
+        for ready in waiting[1]:
+            ready(error)
+
+
+class World:
+    """The member, and one client whose bytes reach it when `deliver` is called."""
+
+    def __init__(self, max_request_bytes: int = 1_572_864) -> None:
+        self.host = ScriptedHost()
+        self.group = ScriptedGroup()
+        self.member = Member(
+            self.host,
+            self.group,
+            {ME: "http://127.0.0.1:1", OTHER: "http://127.0.0.1:2"},
+            bound=BOUND,
+            max_request_bytes=max_request_bytes,
+            size=lambda: 4096,
+        )
+        self.router: Router = router_of(self.member)
+        self.now = 0
+        self.server = ServerConnection(self.router, lambda: None, 0, max_request_bytes + (512 << 10))
+        self.client = ClientConnection("test", lambda: None, 0)
+
+    def call(self, path: str, request: Any, **metadata: str) -> list[Outcome]:
+        """Send a call; the list gets its outcome when there is one."""
+        outcomes: list[Outcome] = []
+        data = request if isinstance(request, bytes) else request.SerializeToString()
+        self.client.unary(path, data, outcomes.append, self.now, metadata=metadata.items())
+        self.deliver()
+        return outcomes
+
+    def deliver(self) -> None:
+        """Carry bytes both ways until there are none."""
+        moved = True
+        while moved:
+            there = self.client.take()
+            self.server.feed(there, self.now)
+            back = self.server.take()
+            self.client.feed(back, self.now)
+            moved = bool(there or back)
+
+    def decided(self, path: str, request: Any, **metadata: str) -> Any:
+        """The reply of a call whose request is decided at once. Fails if there is none."""
+        outcomes = self.call(path, request, **metadata)
+        self.group.decide()
+        self.deliver()
+        assert outcomes and outcomes[0].status == 0, outcomes
+        return METHODS[path].response.FromString(outcomes[0].body)
+
+    def refused(self, path: str, request: Any, **metadata: str) -> tuple[int, str]:
+        """Status and text of a call that ends badly. Fails if it doesn't end."""
+        outcomes = self.call(path, request, **metadata)
+        self.group.decide()
+        self.deliver()
+        assert outcomes, f"{path}: no answer"
+        return outcomes[0].status, outcomes[0].message

@@ -9,6 +9,7 @@ from ostraka.api.services import METHODS
 from ostraka.database.commands import MemberInfo, Publish, encode
 from ostraka.errors import Corruption, NotExecuted, NotLeader, OutcomeUnknown, Overloaded, StorageError
 from ostraka.model.requests import Request
+from ostraka.server.calls import MAX_UNREAD
 from ostraka.transport.http2.errors import Status
 
 from .scripted import BOUND, CLUSTER, ME, OTHER, World
@@ -248,3 +249,18 @@ def test_calls_are_counted_by_method_and_outcome():
     world.refused(PUT, etcd.PutRequest())
     tally = world.member.tallies[PUT]
     assert (tally.started, tally.handled[Status.OK], tally.handled[Status.INVALID_ARGUMENT]) == (3, 2, 1)
+
+
+def test_large_replies_that_nobody_reads_are_bounded():
+    world = World()
+    world.decided(PUT, etcd.PutRequest(key=b"k", value=bytes(1 << 20)))
+    outcomes = []
+    for _ in range(90):
+        request = etcd.RangeRequest(key=b"k", serializable=True)
+        world.client.unary(RANGE, request.SerializeToString(), outcomes.append, 0)
+    world.server.feed(world.client.take(), 0)
+    held = sum(map(len, world.server.out)) + sum(stream.unsent for stream in world.server.streams.values())
+    assert MAX_UNREAD - (2 << 20) < held <= MAX_UNREAD + (1 << 20)
+    world.deliver()
+    refused = [outcome.message for outcome in outcomes if outcome.status]
+    assert len(outcomes) == 90 and 20 < len(refused) < 40 and set(refused) == {"etcdserver: too many requests"}

@@ -29,6 +29,8 @@ class KV:
         self.member: Final = member
         self._put: Final = member.tally("/etcdserverpb.KV/Put")
         self._range: Final = member.tally("/etcdserverpb.KV/Range")
+        self._largest: Final = member.max_request_bytes
+        self._propose: Final = member.group.propose
         self._put_request: Final = etcd.PutRequest.FromString
         self._range_request: Final = etcd.RangeRequest.FromString
 
@@ -44,20 +46,18 @@ class KV:
         except DecodeError as error:
             refuse(call, self._put, malformed(error))
             return
-        refusal = self._put_refusal(call, ask, message)
-        if refusal is not None:
-            refuse(call, self._put, refusal)
-            return
+        if not ask.key or len(message) > self._largest or "hasleader" in call.head.metadata:
+            refusal = self._put_refusal(call, ask, message)
+            if refusal is not None:
+                refuse(call, self._put, refusal)
+                return
         command = Put(ask.key, ask.value, ask.lease, ask.prev_kv, ask.ignore_value, ask.ignore_lease)
-        member = self.member
-        member.group.propose(Request(encode(command)), _Put(member, self._put, call).answered)
+        self._propose(Request(encode(command)), _Put(self.member, self._put, call).answered)
 
     def _put_refusal(self, call: ServerCall, ask: Any, message: bytes) -> Refusal | None:
         if not ask.key:
             return _NO_KEY
-        if len(message) > self.member.max_request_bytes:
-            return TOO_LARGE
-        return self.member.gate(call)
+        return TOO_LARGE if len(message) > self._largest else self.member.gate(call)
 
     def range(self, call: ServerCall, message: bytes) -> None:
         """Read one key or many."""

@@ -187,6 +187,11 @@ class GrpcProtocol(asyncio.Protocol):
         if self.connection.closed:
             transport.close()
 
+    @property
+    def reads(self) -> bool:
+        """Requests are taken: nothing holds the client back."""
+        return self._transport.is_reading()
+
     def pause_writing(self) -> None:
         """The client doesn't read: take no further requests from it."""
         self.connection.pause_writing()

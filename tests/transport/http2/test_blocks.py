@@ -154,7 +154,7 @@ def made_blocks(draw: st.DrawFn) -> bytes:
     return block[: len(block) - cut] if cut < 3 else block
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
 @given(st.lists(made_blocks(), min_size=2, max_size=8))
 def test_cache_and_library_agree(several: list[bytes]) -> None:
     cache = BlockCache(read_request)
@@ -162,7 +162,7 @@ def test_cache_and_library_agree(several: list[bytes]) -> None:
         assert told(lambda: reader().read(block, cache)) == plainly(block)  # noqa: B023
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_head_or_a_compression_error(block: bytes) -> None:
     cache = BlockCache(read_request)

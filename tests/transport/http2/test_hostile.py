@@ -13,7 +13,7 @@ from ostraka.transport.http2.headers import literal
 
 from .wire import GREETING, Log, Service, call, cut, data, headers, message, request
 
-MUCH = settings(max_examples=400, derandomize=True, deadline=None, database=None)
+MUCH = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
 stream_ids = st.sampled_from([0, 1, 2, 3, 5, 7, 9, 2**31 - 1])
 kinds = st.one_of(st.sampled_from(range(10)), st.integers(0, 255))

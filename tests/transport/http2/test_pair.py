@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ostraka.transport.http2 import Status
+from ostraka.transport.http2.frames import PREFIX
 
 from .wire import Pipe
 
@@ -304,3 +305,79 @@ def test_a_sender_who_never_looks_at_unsent_is_cut_off() -> None:
     assert theirs.events[-1] == "cancel" and theirs.call.cancelled and theirs.call.unsent == 0
     log.call.resume()
     assert log.outcome is not None and log.outcome.status == Status.RESOURCE_EXHAUSTED
+
+
+def test_messages_in_the_making_are_bounded_for_a_connection() -> None:
+    pipe = Pipe()
+    pipe.server.largest_gathered = 3_250_000
+    logs = [pipe.stream() for _ in range(3)]
+    pipe.settle()
+    for log in logs:
+        log.call.write(PREFIX.pack(0, 2_000_000) + bytes(1_100_000))
+        pipe.settle()
+    assert [log.outcome and log.outcome.status for log in logs] == [None, None, Status.RESOURCE_EXHAUSTED]
+    assert pipe.server.gathered == 2 * 1_100_005
+    for log in logs[:2]:
+        log.call.write(bytes(900_000))
+        pipe.settle()
+    assert [len(log.messages) for log in pipe.service.logs] == [1, 1, 0] and pipe.server.gathered == 0
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_comes_after_the_answer_is_dropped(paused: bool) -> None:
+    """The answer waits for the client's window; the client goes on sending meanwhile, and nobody listens."""
+    pipe = Pipe()
+    log = pipe.stream()
+    pipe.settle()
+    theirs = pipe.service.logs[0]
+    pipe.server.pause_writing()
+    theirs.call.send(b"answer")
+    theirs.call.finish()
+    if paused:
+        theirs.call.pause()
+    for _ in range(50):
+        log.call.send(bytes(100_000))
+        pipe.settle()
+    assert theirs.messages == [] and theirs.events == [] and pipe.server.gathered == 0
+    log.call.half_close()
+    pipe.server.resume_writing()
+    pipe.settle()
+    assert log.outcome is not None and log.outcome.status == Status.OK and log.messages == [b"answer"]
+    assert theirs.events == []
+
+
+def test_pausing_and_resuming_keeps_the_books_straight() -> None:
+    pipe = Pipe()
+    log = pipe.stream()
+    pipe.settle()
+    theirs = pipe.service.logs[0]
+    for number in range(60):
+        (theirs.call.pause if number % 3 else theirs.call.resume)()
+        log.call.send(bytes(number * 1_000))
+        pipe.settle()
+    theirs.call.resume()
+    pipe.settle()
+    assert [len(m) for m in theirs.messages] == [n * 1_000 for n in range(60)]
+    assert pipe.server.gathered == 0 and pipe.server._held == 0
+
+
+def test_long_deadlines_of_short_calls_are_swept_out() -> None:
+    pipe = Pipe()
+    pipe.unary("Wait", deadline=3600_000 * MS)
+    for number in range(5_000):
+        pipe.unary(deadline=3600_000 * MS + number * 20 * MS)
+        pipe.settle()
+    for side in (pipe.server, pipe.client):
+        assert sum(map(len, side.deadlines._calls.values())) <= 1_024
+        assert side.next_deadline() is not None, "the one open call was swept out too"
+    pipe.server.expire(4000_000 * MS)
+    pipe.settle()
+    assert pipe.outcomes[-1].status == Status.DEADLINE_EXCEEDED
+
+
+def test_a_server_can_ask_for_a_sign_of_life_too() -> None:
+    pipe = Pipe()
+    pongs: list[str] = []
+    pipe.server.ping(lambda: pongs.append("alive"))
+    pipe.settle()
+    assert pongs == ["alive"]

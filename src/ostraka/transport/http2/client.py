@@ -281,8 +281,6 @@ class ClientConnection(Connection[ClientCall]):
         self._next_id = 1
         self._most_streams = STREAMS_BEFORE_SETTINGS
         self._queue: deque[ClientCall] = deque()
-        self._pings: dict[bytes, Callable[[], None]] = {}
-        self._pinged = 0
 
     def unary(
         self,
@@ -315,15 +313,6 @@ class ClientConnection(Connection[ClientCall]):
         call = ClientCall(self, self._block(path, metadata), deadline, caller, None)
         self._open(call, now)
         return call
-
-    def ping(self, done: Callable[[], None]) -> None:
-        """Ask for a sign of life; `done` is called if and when it comes."""
-        if self.closed:
-            return
-        self._pinged += 1
-        payload = self._pinged.to_bytes(8, "big")
-        self._pings[payload] = done
-        self.emit(frames.ping(payload, ack=False))
 
     def shutdown(self) -> None:
         """Open no more calls; when the last one is over, be `closed`."""
@@ -404,7 +393,6 @@ class ClientConnection(Connection[ClientCall]):
 
     def ended(self) -> None:
         """See `Connection`. What waits has never left."""
-        self._pings.clear()
         self._stop(Outcome(Status.UNAVAILABLE, f"the connection ended: {self.reason}", refused=True))
 
     def is_idle(self, stream_id: int) -> bool:
@@ -435,12 +423,6 @@ class ClientConnection(Connection[ClientCall]):
             self.forget(call)
             call.aborted(Status.UNAVAILABLE, reason, True)
         self._stop(Outcome(Status.UNAVAILABLE, reason, refused=True))
-
-    def pong_arrived(self, payload: bytes) -> None:
-        """See `FrameReader`."""
-        done = self._pings.pop(payload, None)
-        if done is not None:
-            done()
 
     def expire(self, now: Instant) -> None:
         """See `Connection`. Calls that wait for a place run out of time too."""

@@ -36,6 +36,9 @@ CONNECTION_WINDOW = 16 << 20
 CONNECTION_CREDIT = CONNECTION_WINDOW // 4
 """Bytes that are consumed before the peer is told."""
 
+LARGEST_GATHERED = 64 << 20
+"""Bytes of messages in the making on all streams: these can't wait in the peer, or none would ever be whole."""
+
 LARGEST_SENT_FRAME = 1 << 16
 """We send no larger frames, whatever the peer would take, so that streams share the connection fairly."""
 
@@ -90,8 +93,12 @@ class Connection(FrameReader, Generic[StreamType]):
         self.work = 0  # Useful frames, roughly: what chatter is weighed against.
         self.out: list[bytes | memoryview] = []
         self.blocks = BlockReader()
-        self.deadlines = Deadlines()
+        self.deadlines = Deadlines(self.streams)
         self.draining = False
+        self.gathered = 0  # Bytes of messages that are not whole yet.
+        self.largest_gathered = max(LARGEST_GATHERED, 2 * largest_message)
+        self._pings: dict[bytes, Callable[[], None]] = {}
+        self._pinged = 0
         self._congested: int | None = None  # The send window, while the transport is full.
         self.consumed = 0  # Bytes to give back to the peer's connection window.
         self._held = 0  # Bytes that paused consumers will give back.
@@ -166,6 +173,14 @@ class Connection(FrameReader, Generic[StreamType]):
             self.emit(frames.goaway(self.last_peer_stream(), code, reason))
             self._end(f"{code.name}: {reason}" if reason else code.name)
 
+    def ping(self, done: Callable[[], None]) -> None:
+        """Ask for a sign of life; `done` is called if and when it comes."""
+        if not self.closed:
+            self._pinged += 1
+            payload = self._pinged.to_bytes(8, "big")
+            self._pings[payload] = done
+            self.emit(frames.ping(payload, ack=False))
+
     def next_deadline(self) -> Instant | None:
         """Call `expire` then; None while no call has a deadline. It changes with `feed`."""
         return self.deadlines.next()
@@ -205,9 +220,10 @@ class Connection(FrameReader, Generic[StreamType]):
             self.waiting.pop(stream.id, None)
             stream.outbox = None
         if stream.inbox is not None:
+            self.gathered -= len(stream.inbox.data)
             self.release(stream.inbox.held)
             stream.inbox.held = 0
-            stream.inbox.pieces.clear()
+            stream.inbox.data = bytearray()
         if self.draining:
             self.finish_draining()
 
@@ -320,18 +336,20 @@ class Connection(FrameReader, Generic[StreamType]):
 
     def _send_waiting(self) -> None:
         """Share the room that there is among the streams that wait for it, in turns."""
-        progress = True
-        while progress and self.send_window > 0:
-            progress = False
-            for stream_id, stream in list(self.waiting.items()):
-                if self.waiting.pop(stream_id, None) is not None and stream.drain(SHARE):
-                    progress = True
+        while self.waiting and self.send_window > 0:
+            self.waiting.pop(next(iter(self.waiting))).drain(SHARE)
 
     def ping_arrived(self, payload: bytes) -> None:
         """See `FrameReader`."""
         self._count_chatter()
         self._count_answer()
         self.emit(frames.ping(payload, ack=True))
+
+    def pong_arrived(self, payload: bytes) -> None:
+        """See `FrameReader`."""
+        done = self._pings.pop(payload, None)
+        if done is not None:
+            done()
 
     def idle_frame_arrived(self) -> None:
         """See `FrameReader`."""
@@ -363,7 +381,9 @@ class Connection(FrameReader, Generic[StreamType]):
         for key, value in values:
             self._apply_setting(key, value)
         self.emit(frames.SETTINGS_ACK)
-        self._send_waiting()
+        if any(key == frames.INITIAL_WINDOW_SIZE for key, _ in values):
+            self.waiting.update((stream.id, stream) for stream in self.streams.values() if stream.outbox is not None)
+            self._send_waiting()
 
     def _apply_setting(self, key: int, value: int) -> None:
         """One setting of the peer's. (RFC 9113 §6.5.2)"""
@@ -426,6 +446,7 @@ class Connection(FrameReader, Generic[StreamType]):
         self.closed = True
         self.reason = reason
         self.drop_input()
+        self._pings.clear()
         for stream in list(self.streams.values()):
             self.forget(stream)
             stream.aborted(Status.UNAVAILABLE, f"the connection ended: {reason}", False)

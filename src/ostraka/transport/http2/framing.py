@@ -3,7 +3,7 @@
 Follows:  RFC 9113 §3.4 (preface), §4.1 to §4.3, §6 (sizes, stream 0, padding), §6.10 (CONTINUATION).
 Departs:  no frame objects: DATA and HEADERS, the hot path, are handed on as places in the buffer, all others as
           the values in them. Priorities are read and dropped (§5.3.2).
-Evidence: tests/transport/http2/test_framing.py, test_hostile.py (any bytes, in any pieces).
+Evidence: tests/transport/http2/test_server_protocol.py, test_hostile.py (any bytes, in any pieces).
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ Field = tuple[bytes, bytes]
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE = re.compile(rb"[^\x00\r\n]*")
-_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _OF_A_CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 _OF_GRPC = frozenset((b"content-type", b"te", b"content-length"))
@@ -88,8 +87,8 @@ class ResponseHead:
 
 def read_timeout(value: bytes) -> Duration | None:
     """The nanoseconds that a `grpc-timeout` stands for; None if it is not one."""
-    match = _TIMEOUT.fullmatch(value)
-    return int(match[1]) * _UNITS[match[2]] if match else None
+    digits, unit = value[:-1], _UNITS.get(value[-1:])
+    return int(digits) * unit if unit is not None and digits.isdigit() and len(digits) <= 8 else None
 
 
 def write_timeout(timeout: Duration) -> bytes:

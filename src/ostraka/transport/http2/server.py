@@ -5,8 +5,8 @@ Words:    a *receiver* is who is told what happens on a streaming call.
 Departs:  the two fields of every successful reply, `content-type: application/grpc` and `grpc-status: 0`, are put
           into the peer's dynamic table when first used, so that a reply's header blocks are two bytes and one byte
           long and cost the client nothing to decode. Nothing else is ever put there.
-Evidence: tests/transport/http2/test_server.py, test_grpcio.py (against grpc's own client).
-          A unary call, in and out, costs 4 µs of CPU interpreted (benchmarks/http2_micro.py).
+Evidence: tests/transport/http2/test_server_protocol.py, test_pair.py, test_grpcio.py (against grpc's own client).
+          A unary call, in and out, costs 3.3 µs of CPU interpreted, 7 with a timeout (benchmarks/http2_micro.py).
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ _QUICK_END = Struct(">IBIB").pack
 _WORD_HEAD = len(_LATER_HEAD) << 8 | HEADERS
 _WORD_OK = len(_LATER_OK) << 8 | HEADERS
 _LAST_HEADERS = END_HEADERS | END_STREAM
-_DRAIN_PING = b"draining"
 
 
 class Receiver(Protocol):
@@ -309,11 +308,10 @@ class ServerConnection(Connection[ServerCall]):
         """
         if not self.draining and not self.closed:
             self.emit(frames.goaway(frames.LARGEST_STREAM_ID, ErrorCode.NO_ERROR, "shutting down"))
-            self.emit(frames.ping(_DRAIN_PING, ack=False))
+            self.ping(self._last_call_is_known)
 
-    def pong_arrived(self, payload: bytes) -> None:
-        """See `Connection`."""
-        if payload == _DRAIN_PING and not self.draining:
+    def _last_call_is_known(self) -> None:
+        if not self.draining:
             self.emit(frames.goaway(self._last_id, ErrorCode.NO_ERROR, "shutting down"))
             self.draining = True
             self.quick = False

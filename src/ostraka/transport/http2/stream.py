@@ -34,6 +34,9 @@ STREAM_CREDIT = STREAM_WINDOW // 2
 LARGEST_BACKLOG = 16 << 20
 """Bytes that may wait on one stream for the peer's window. Who sends more without looking at `unsent` is cut off."""
 
+LONGEST_BACKLOG = 100_000
+"""Messages that may wait likewise, since each costs memory beside its bytes."""
+
 PEER_ENDED = 1
 """The peer has sent all that it will."""
 ENDED = 2
@@ -45,11 +48,10 @@ OVER = 4
 class Inbox:
     """What has come in and is not a delivered message yet."""
 
-    __slots__ = ("busy", "debt", "expected", "gathered", "held", "paused", "pieces", "told", "wanted")
+    __slots__ = ("busy", "data", "debt", "expected", "held", "paused", "told", "wanted")
 
     def __init__(self, expected: int | None) -> None:
-        self.pieces: list[bytes] = []
-        self.gathered = 0  # Bytes in the pieces.
+        self.data = bytearray()
         self.wanted = PREFIX.size  # With so many, a message may be whole.
         self.paused = False
         self.busy = False  # A message is being delivered right now.
@@ -84,6 +86,11 @@ class Stream:
         self.outbox: Outbox | None = None
 
     # What the two sides do differently.
+
+    @property
+    def over(self) -> bool:
+        """Nobody wants to hear more of it."""
+        raise NotImplementedError
 
     def message_arrived(self, message: bytes) -> None:
         """A message is whole."""
@@ -156,42 +163,44 @@ class Stream:
                 return
         if ends:
             self.state |= PEER_ENDED
-        if chunk:
-            inbox.pieces.append(chunk)
-            inbox.gathered += len(chunk)
-        if inbox.paused:
+        inbox.data += chunk
+        connection.gathered += len(chunk)
+        if inbox.paused and not self.over:
             inbox.held += flow
             connection.hold(flow)
-        elif not inbox.busy:
+        else:
             self._deliver(inbox)
+            if connection.gathered > connection.largest_gathered and not self.over:
+                text = f"messages in the making take over {connection.largest_gathered} bytes on this connection"
+                self.refuse_input(Status.RESOURCE_EXHAUSTED, text)
 
     def _deliver(self, inbox: Inbox) -> None:
         """Hand over what is whole, tell the end, and give the room back to the peer."""
-        if inbox.gathered >= inbox.wanted:
+        if len(inbox.data) >= inbox.wanted or self.over:
             inbox.busy = True
             self._deliver_messages(inbox)
             inbox.busy = False
         if self.state & OVER:
             return
         if self.state & PEER_ENDED:
-            if not inbox.paused and not inbox.told:
+            if not inbox.paused and not inbox.told and not self.over:
                 inbox.told = True
-                if inbox.gathered:
+                if inbox.data:
                     self.refuse_input(Status.INTERNAL, "the stream ended inside a message")
                 else:
                     self.input_ended()
             return
         # A message in the making counts as consumed: it is bounded, and would else wait for its own window.
-        credit = inbox.debt - inbox.gathered if inbox.paused else inbox.debt
+        credit = inbox.debt - len(inbox.data) if inbox.paused else inbox.debt
         if credit >= STREAM_CREDIT:
             inbox.debt -= credit
             self.connection.emit(window_update(self.id, credit))
 
     def _deliver_messages(self, inbox: Inbox) -> None:
-        data = b"".join(inbox.pieces)
+        data = inbox.data
         size, at = len(data), 0
         inbox.wanted = PREFIX.size
-        while not inbox.paused and not self.state & OVER and size - at >= PREFIX.size:
+        while not inbox.paused and not self.over and size - at >= PREFIX.size:
             compressed, length = read_prefix(data, at)
             if compressed or length > self.connection.largest_message:
                 self._refuse_message(compressed, length)
@@ -200,11 +209,15 @@ class Stream:
             if end > size:
                 inbox.wanted = PREFIX.size + length
                 break
-            message = data[at + PREFIX.size : end]
+            with memoryview(data) as view:
+                message = view[at + PREFIX.size : end].tobytes()
             at = end
             self.message_arrived(message)
-        inbox.pieces = [data[at:]] if at < size else []
-        inbox.gathered = size - at
+        if not self.state & OVER:
+            if self.over:
+                at = size  # Nobody wants the rest.
+            self.connection.gathered -= at
+            del data[:at]
 
     def _refuse_message(self, compressed: int, length: int) -> None:
         if compressed > 1:
@@ -247,8 +260,8 @@ class Stream:
                 connection.emit(HEAD.pack(size << 8 | DATA, 0, self.id) + payload)
                 return
             self.outbox = outbox = Outbox()
-        elif outbox.size and outbox.size + size > LARGEST_BACKLOG:
-            reason = f"{outbox.size} bytes wait for the peer to read; the bound is {LARGEST_BACKLOG}"
+        elif outbox.size + size > LARGEST_BACKLOG or len(outbox.chunks) >= LONGEST_BACKLOG:
+            reason = f"{outbox.size} bytes in {len(outbox.chunks)} messages wait for the peer to read"
             connection.abandon(self, ErrorCode.ENHANCE_YOUR_CALM)
             self.aborted(Status.RESOURCE_EXHAUSTED, reason, False)
             return
@@ -265,11 +278,11 @@ class Stream:
         else:
             self.outbox.tail = tail
 
-    def drain(self, quantum: int) -> bool:
-        """Send at most `quantum` bytes of what waits; says whether any left."""
+    def drain(self, quantum: int) -> None:
+        """Send at most `quantum` bytes of what waits."""
         outbox = self.outbox
         if outbox is None:
-            return False
+            return
         connection = self.connection
         allowed = min(connection.send_window, connection.peer_stream_window + self.window, quantum)
         room = allowed
@@ -288,13 +301,14 @@ class Stream:
         connection.send_window -= sent
         self.window -= sent
         outbox.size -= sent
-        if outbox.chunks:
-            connection.waiting[self.id] = self
-            return sent > 0
         connection.waiting.pop(self.id, None)
+        if outbox.chunks:
+            # With an open window of its own it waits for the connection's; else it hears of its own.
+            if connection.peer_stream_window + self.window > 0:
+                connection.waiting[self.id] = self
+            return
         self.outbox = None
         if outbox.tail is not None:
             self.send_tail(outbox.tail)
         elif sent:
             self.drained()
-        return sent > 0

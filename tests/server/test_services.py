@@ -212,6 +212,8 @@ def test_the_term_in_the_header_follows_the_engine():
     assert world.decided(PUT, SET).header.raft_term == 3
     world.group.epoch = 9
     assert world.decided(PUT, SET).header.raft_term == 9
+    world.group.epoch = 0  # As after a restart, until the engine has taken its first turn.
+    assert world.decided(PUT, SET).header.raft_term == 3
 
 
 def test_there_are_no_alarms():

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ import pytest
 from ostraka.api import etcd
 from ostraka.api.services import METHODS
 from ostraka.cli.__main__ import main
+from ostraka.cli.cluster import free_ports
 from ostraka.client.blocking import Client
 from ostraka.errors import NotExecuted, Refused, Unavailable
 from ostraka.server.identity import cluster_id, member_id
@@ -89,14 +89,6 @@ class Process:
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path, timeout=PATIENCE) as answer:
             return answer.read().decode()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ostraka.api.packing import Packer
 from ostraka.errors import OstrakaError, StorageError
-from ostraka.model.ids import Duration, Instant, NodeId
+from ostraka.model.ids import Duration, Epoch, Instant, NodeId
 from ostraka.node.group import Group
 from ostraka.node.host import Host
 from ostraka.server.calls import NO_LEADER, Refusal, Tally, Waiting, refusal_of, refuse
@@ -38,7 +38,8 @@ class Member:
         self.cluster_id: Final = host.identity.cluster
         self.waiting: Final[dict[Waiting, Instant]] = {}  # In the order of their deadlines, since the bound is one.
         self.tallies: Final[dict[str, Tally]] = {}
-        self._packer = Packer(self.cluster_id, self.id, group.epoch)
+        self._restored: Final = group.status().epoch  # The group tells its epoch only from its first turn on.
+        self._packer = Packer(self.cluster_id, self.id, self.term)
 
     @property
     def failed(self) -> OstrakaError | None:
@@ -46,11 +47,16 @@ class Member:
         return self.host.failed
 
     @property
+    def term(self) -> Epoch:
+        """The epoch as clients see it: never lower than before, since Patroni takes that for a stale member."""
+        return max(self.group.epoch, self._restored)
+
+    @property
     def packer(self) -> Packer:
         """Packs replies with the present term in their headers."""
-        epoch = self.group.epoch
-        if self._packer.term != epoch:
-            self._packer = Packer(self.cluster_id, self.id, epoch)
+        term = self.term
+        if self._packer.term != term:
+            self._packer = Packer(self.cluster_id, self.id, term)
         return self._packer
 
     def tally(self, path: str) -> Tally:

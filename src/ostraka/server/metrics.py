@@ -78,7 +78,7 @@ class NodeCollector(Collector):
         yield _counter("ostraka_snapshots_taken", "Snapshots held for peers.", counts.snapshots_taken)
         yield _counter("ostraka_snapshots_installed", "Snapshots installed here.", counts.snapshots_installed)
         yield _counter("ostraka_flushes", "Flushes of the table.", counts.flushes)
-        yield _gauge("ostraka_term", "The engine's epoch.", group.epoch)
+        yield _gauge("ostraka_term", "The engine's epoch.", self.member.term)
         for name, label, value in (
             ("etcd_server_version", "server_version", SERVER_VERSION),
             ("etcd_cluster_version", "cluster_version", CLUSTER_VERSION.rpartition(".")[0]),

@@ -175,7 +175,6 @@ class Server:
         self.host.start()
         await self.listener.start(self._clients)
         publishing = self.loop.create_task(self._publish())
-        tune_collector()
         reason = await self.outcome
         publishing.cancel()
         await self.listener.stop()
@@ -308,6 +307,7 @@ async def _serve(config: ServerConfig) -> int:
         len(config.initial_cluster),
         config.data_dir,
     )
+    tune_collector()
     try:
         reason = await server.run()
     finally:

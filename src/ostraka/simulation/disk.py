@@ -17,6 +17,7 @@ from ostraka.model.ids import MILLISECOND, Dice, Duration, roll
 from ostraka.storage.disk import Done
 
 SECTOR: Final = 512
+SYNC_TIME: Final[Duration] = MILLISECOND // 4
 
 
 class Computer(Protocol):
@@ -37,7 +38,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.torn = False  # A crash keeps any part of what was not synced, instead of nothing.
-        self.latency: Duration = MILLISECOND // 4  # Of a sync, at least; up to twice this.
+        self.latency: Duration = SYNC_TIME  # Of a sync, at least; up to twice this.
         self.stall_permille = 0
         self.stall: Duration = 0
         self.failing_permille = 0
@@ -169,7 +170,9 @@ class SimulatedDisk:
     def _torn(self, inode: Inode) -> bytes:
         """Each sector of what was not synced as it was or as it was to be; a hole in it is zeros."""
         old, new = inode.durable, inode.durable[: inode.base] + bytes(inode.pending)
-        style = roll(self._dice, 4)  # 0: nothing arrived, 1: all, 2: a beginning, 3: any sectors.
+        style = (0, 1, 2, 2, 2, 3, 3, 3)[
+            roll(self._dice, 8)
+        ]  # 0: nothing arrived, 1: all, 2: a beginning, 3: any part.
         if style < 2:
             return (old, new)[style]
         image = bytearray(old)

@@ -110,6 +110,7 @@ class Computer:
         self.life = 0
         self.process: Process | None = None
         self.fuse = 0  # The process dies at this many effects from now; 0: not planned.
+        self.trap = ""  # It dies soon after an effect whose name begins so.
         self.on_death: Callable[[], None] = lambda: None
         self.on_turn: Callable[[], None] = lambda: None
         self._dice: Final = dice
@@ -145,7 +146,9 @@ class Computer:
         """The process is about to do this. Raises `Crashed` if it dies first, or has died."""
         if self.process is None:
             raise Crashed
-        if self.fuse:
+        if self.trap and name.startswith(self.trap):
+            self.trap, self.fuse = "", 1 + roll(self._dice, 4)
+        elif self.fuse:
             self.fuse -= 1
             if not self.fuse:
                 self.world.note(f"n{self.node} dies before: {name}")
@@ -166,7 +169,7 @@ class Computer:
         if self.process is not None:
             self.process.alive = False
             self.process = None
-            self.fuse = 0
+            self.fuse, self.trap = 0, ""
             self.on_death()
 
     def turned(self) -> None:

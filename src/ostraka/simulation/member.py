@@ -1,0 +1,130 @@
+"""One member of a simulated cluster: a computer, its disk and its table, and the production node that runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from ostraka.database.machine import Database
+from ostraka.errors import StorageError
+from ostraka.model.engine import Consensus, Settings
+from ostraka.model.ids import MILLISECOND, Duration, NodeId, roll
+from ostraka.model.machine import Outcome
+from ostraka.model.requests import Entry, Members
+from ostraka.node.group import Group
+from ostraka.node.host import DEFAULT_GROUP, Host, Upkeep
+from ostraka.simulation.disk import SimulatedDisk
+from ostraka.simulation.process import Computer, Crashed
+from ostraka.storage.identity import Identity
+from ostraka.storage.table import MemoryStore
+
+if TYPE_CHECKING:
+    from ostraka.simulation.world import World
+
+CLUSTER: Final = 0xC1
+
+
+class Plan:
+    """What all members of a cluster are started with."""
+
+    def __init__(self, consensus: Consensus, nodes: int, settings: Settings, upkeep: Upkeep) -> None:
+        self.consensus: Final = consensus
+        self.members: Final = Members(tuple(range(1, nodes + 1)))
+        self.addresses: Final = {node: f"http://n{node}:2380" for node in self.members.voters}
+        self.settings: Final = settings
+        self.upkeep: Final = upkeep
+
+
+class Member:
+    """It dies and comes back; disk and flushed table stay."""
+
+    def __init__(self, world: World, node: NodeId, plan: Plan) -> None:
+        self.node: Final = node
+        self.computer: Final = Computer(world, node, world.dice(f"loop of n{node}"))
+        self.disk: Final = SimulatedDisk(self.computer, world.dice(f"disk of n{node}"))
+        self.store: Final = MemoryStore(self._flush)
+        self.group: Group | None = None  # None while no process runs.
+        self.host: Host | None = None
+        self._world: Final = world
+        self._plan: Final = plan
+        self._flush_dice: Final = world.dice(f"table of n{node}")
+        self.computer.on_death = self._died
+        self.computer.on_turn = self._turned
+
+    def boot(self) -> None:
+        """Start a process, unless one runs."""
+        if self.computer.process is None:
+            self._world.note(f"n{self.node} starts")
+            self.computer.boot().post(self._start)
+
+    def crash(self) -> None:
+        """The process dies, between two turns."""
+        self.computer.died()
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Call in a later turn, unless the process dies before."""
+        process = self.computer.process
+        if process is not None:
+            process.post(callback)
+
+    def _start(self) -> None:
+        computer, plan = self.computer, self._plan
+        process = computer.process
+        assert process is not None, "this is a turn of it"
+        dice = Random(f"{self._world.seed}:node n{self.node}, life {computer.life}")
+        try:
+            host = Host(
+                identity=Identity(CLUSTER, self.node, 0xD15C00 + self.node),
+                clock=process,
+                disk=self.disk,
+                store=self.store,
+                network=self._world.wires.endpoint(computer, process),
+                dice=dice,
+                addresses=plan.addresses,
+                upkeep=plan.upkeep,
+            )
+            host.on_failure = self._disk_failed
+            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, Database, plan.members, plan.settings)
+        except OSError as error:  # The disk failed while it was read; anything worse is a bug.
+            self._world.note(f"n{self.node} can't start: {error}")
+            self.crash()
+            return
+        self.host = host
+        self.group.observers.append(self._applied)
+        self._world.judge.began(self.node, self.group)
+        host.start()
+
+    def _disk_failed(self, failure: StorageError) -> None:
+        """The shell ends the process once those who wait have been told."""
+        self._world.note(f"n{self.node}: {failure}")
+        self.post(_exit)
+
+    def _flush(self, callback: Callable[[], None]) -> None:
+        """A flush of the table takes its time, too."""
+        delay: Duration = MILLISECOND + roll(self._flush_dice, 20 * MILLISECOND)
+        self.computer.effect("flush of the table")
+        self.computer.after(delay, callback)
+
+    def _applied(self, entry: Entry, outcome: Outcome) -> None:
+        self._world.judge.applied(self.node, entry, outcome)
+
+    def _turned(self) -> None:
+        if self.group is not None:
+            self._world.judge.turned(self.node, self.group)
+
+    def _died(self) -> None:
+        self.group = self.host = None
+        self.disk.crash()
+        self.store.crash()
+        self._world.died(self.node)
+
+    def flush_by_itself(self) -> None:
+        """What RocksDB may do at any time."""
+        if self.group is not None:
+            self.post(partial(self.store.flush, lambda failure: None))
+
+
+def _exit() -> None:
+    raise Crashed

@@ -1,0 +1,276 @@
+"""What befalls a cluster, each kind by its name.
+
+Follows:  swarm testing (Groce et al., ISSTA '12): each run draws which kinds there are and how bad each is, since a run
+          with everything in it hides what only one of them alone would show.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, NodeId, roll
+from ostraka.simulation.disk import SYNC_TIME
+
+if TYPE_CHECKING:
+    from ostraka.simulation.world import World
+
+
+class Misfortune:
+    """One kind. `strength` is 1, 2 or 3."""
+
+    name: ClassVar[str]
+
+    def __init__(self, strength: int, dice: Dice) -> None:
+        self.strength: Final = strength
+        self._dice: Final = dice
+        self._over = False
+
+    def begin(self, world: World) -> None:
+        """From now on."""
+
+    def end(self, world: World) -> None:
+        """No more, and what can be mended is mended."""
+        self._over = True
+
+    def _between(self, low: Duration, high: Duration) -> Duration:
+        return low + roll(self._dice, high - low + 1)
+
+    def _any(self, nodes: list[NodeId]) -> NodeId:
+        return nodes[roll(self._dice, len(nodes))]
+
+
+class Recurring(Misfortune):
+    """Strikes now and then."""
+
+    every: ClassVar[Duration]  # On average, at strength 1.
+
+    def begin(self, world: World) -> None:
+        world.at(world.now + self._between(0, 2 * self.every // self.strength), partial(self._strike, world))
+
+    def strike(self, world: World) -> None:
+        raise NotImplementedError
+
+    def _strike(self, world: World) -> None:
+        if not self._over:
+            world.note(self.name)
+            self.strike(world)
+            self.begin(world)
+
+
+class Losses(Misfortune):
+    name = "frames are lost"
+
+    def begin(self, world: World) -> None:
+        world.wires.weather.loss_permille = (10, 50, 200)[self.strength - 1]
+
+    def end(self, world: World) -> None:
+        world.wires.weather.loss_permille = 0
+
+
+class Doubles(Misfortune):
+    name = "frames come twice"
+
+    def begin(self, world: World) -> None:
+        world.wires.weather.double_permille = (20, 100, 300)[self.strength - 1]
+
+    def end(self, world: World) -> None:
+        world.wires.weather.double_permille = 0
+
+
+class Delays(Misfortune):
+    name = "frames are late and overtake one another"
+
+    def begin(self, world: World) -> None:
+        world.wires.weather.delay = (MILLISECOND // 2, 2 * MILLISECOND, 8 * MILLISECOND)[self.strength - 1]
+        world.wires.weather.spread = (5, 30, 150)[self.strength - 1] * MILLISECOND
+
+    def end(self, world: World) -> None:
+        world.wires.weather.delay = MILLISECOND // 10
+        world.wires.weather.spread = 0
+
+
+class Silence(Misfortune):
+    name = "broken links are not always noticed"
+
+    def begin(self, world: World) -> None:
+        world.wires.weather.silent = True
+
+    def end(self, world: World) -> None:
+        world.wires.weather.silent = False
+
+
+class Breaks(Recurring):
+    name = "a connection breaks"
+    every = 200 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        one = self._any(world.nodes)
+        other = self._any(world.nodes)
+        if one != other:
+            world.wires.break_link((one, other))
+            world.wires.break_link((other, one))
+
+
+class Partitions(Recurring):
+    name = "the network parts"
+    every = 700 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        world.counts["a partition"] += 1
+        nodes = world.nodes
+        shape = roll(self._dice, 4)
+        if shape == 0:  # One node hears nothing, or is not heard.
+            lonely = self._any(nodes)
+            links = [(lonely, other) for other in nodes if other != lonely]
+            if self._dice.getrandbits(1):
+                links = [(to, sender) for sender, to in links]
+        elif shape == 1:  # The leader, or who thinks so, alone.
+            lonely = next((node for node in nodes if world.leads(node)), nodes[0])
+            links = [(a, b) for a in nodes for b in nodes if a != b and lonely in (a, b)]
+        elif shape == 2:  # Two sides.
+            side = [node for node in nodes if self._dice.getrandbits(1)]
+            links = [(a, b) for a in nodes for b in nodes if (a in side) != (b in side)]
+        else:  # Some directions of some pairs.
+            links = [(a, b) for a in nodes for b in nodes if a != b and roll(self._dice, 3) == 0]
+        world.wires.cut(links)
+        lasting = self._between(50 * MILLISECOND, 600 * MILLISECOND)
+        world.at(world.now + lasting, world.wires.mend)
+
+    def end(self, world: World) -> None:
+        super().end(world)
+        world.wires.mend()
+
+
+class Crashes(Recurring):
+    name = "a process is killed"
+    every = 600 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        nodes = world.nodes
+        leader = next((node for node in nodes if world.leads(node)), nodes[0])
+        world.crash(leader if self._dice.getrandbits(1) else self._any(nodes))
+
+
+class CrashesInside(Recurring):
+    name = "a process will die in the midst of a turn"
+    every = 500 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        world.light_fuse(self._any(world.nodes), 1 + roll(self._dice, 60))
+
+
+class CrashesAtSyncs(Recurring):
+    name = "a process will die soon after it has asked for a sync"
+    every = 200 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        trap = ("sync_dir", "remove", "flush", "open")[roll(self._dice, 4)]
+        world.members[self._any(world.nodes)].computer.trap = "sync wal" if self._dice.getrandbits(1) else trap
+
+
+class PowerCuts(Recurring):
+    name = "the power goes"
+    every = 2 * SECOND
+
+    def strike(self, world: World) -> None:
+        world.counts["a power cut"] += 1
+        for node in world.nodes:
+            world.crash(node)
+
+
+class LongAbsences(Misfortune):
+    name = "who died may stay away for long"
+
+    def begin(self, world: World) -> None:
+        world.absence = (200, 500, 1200)[self.strength - 1] * MILLISECOND
+
+    def end(self, world: World) -> None:
+        world.absence = 20 * MILLISECOND
+
+
+class Pauses(Recurring):
+    name = "a process stands still for a while"
+    every = 500 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        world.pause(self._any(world.nodes), self._between(20 * MILLISECOND, 400 * MILLISECOND))
+
+
+class SlowDisks(Misfortune):
+    name = "syncs are slow, and stall"
+
+    def begin(self, world: World) -> None:
+        for node in world.nodes:
+            faults = world.members[node].disk.faults
+            faults.latency = (1, 3, 10)[self.strength - 1] * MILLISECOND
+            if self._dice.getrandbits(1):
+                faults.stall_permille = (20, 80, 300)[self.strength - 1]
+                faults.stall = (30, 100, 400)[self.strength - 1] * MILLISECOND
+
+    def end(self, world: World) -> None:
+        for node in world.nodes:
+            faults = world.members[node].disk.faults
+            faults.latency, faults.stall_permille = SYNC_TIME, 0
+
+
+class TornWrites(Misfortune):
+    name = "of what was not synced a part survives a crash"
+
+    def begin(self, world: World) -> None:
+        for node in world.nodes:
+            world.members[node].disk.faults.torn = True
+
+
+class OwnFlushes(Recurring):
+    name = "a table flushes by itself"
+    every = 100 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        world.members[self._any(world.nodes)].flush_by_itself()
+
+
+class FailingDisks(Misfortune):
+    name = "syncs fail"
+
+    def begin(self, world: World) -> None:
+        for node in world.nodes:
+            world.members[node].disk.faults.failing_permille = self.strength
+
+    def end(self, world: World) -> None:
+        for node in world.nodes:
+            world.members[node].disk.faults.failing_permille = 0
+
+
+class Drift(Misfortune):
+    name = "clocks run fast and slow"
+
+    def begin(self, world: World) -> None:
+        for node in world.nodes:
+            world.members[node].computer.drift(self.strength * (roll(self._dice, 2001) - 1000))
+
+
+ALL: Final[tuple[type[Misfortune], ...]] = (
+    Losses,
+    Doubles,
+    Delays,
+    Silence,
+    Breaks,
+    Partitions,
+    Crashes,
+    CrashesInside,
+    CrashesAtSyncs,
+    PowerCuts,
+    LongAbsences,
+    Pauses,
+    SlowDisks,
+    TornWrites,
+    OwnFlushes,
+    FailingDisks,
+    Drift,
+)
+
+
+def draw(dice: Dice) -> list[Misfortune]:
+    """Each kind or not, and how bad."""
+    return [kind(1 + roll(dice, 3), dice) for kind in ALL if dice.getrandbits(1)]

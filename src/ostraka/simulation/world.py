@@ -1,0 +1,224 @@
+"""The world: one heap of events in virtual time, and all that follows from one seed."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from ostraka.consensus.raft import RAFT
+from ostraka.model.engine import Consensus, Settings
+from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, Epoch, Instant, NodeId, roll
+from ostraka.node.host import Upkeep
+from ostraka.simulation.judge import Judge
+from ostraka.simulation.member import Member, Plan
+from ostraka.simulation.misfortunes import Misfortune, draw
+from ostraka.simulation.network import Wires
+from ostraka.simulation.workloads import Registers
+
+BOUND: Final[Duration] = 5 * SECOND  # Of virtual time: within it, a cluster left in peace serves again.
+
+
+class SeedFailed(Exception):
+    """What went wrong (the cause), in which seed, and how to see it happen again."""
+
+
+class World:
+    """One run."""
+
+    def __init__(self, seed: int, *, consensus: Consensus = RAFT, nodes: int = 0, traced: bool = False) -> None:
+        """`nodes` 0: drawn. `traced`: keep the lines of the trace in `lines`; its digest is made in any case."""
+        self.seed: Final = seed
+        self.now: Instant = 0
+        self.counts: Final[Counter[str]] = Counter()  # What was seen.
+        self.events = 0  # How many were processed.
+        self.epoch: Epoch = 0  # The highest in which somebody led.
+        self.absence: Duration = 20 * MILLISECOND  # A dead process comes back after up to this.
+        self.lines: Final[list[str]] = []
+        self.traced: Final = traced
+        self._hash: Final = hashlib.sha256()
+        self._unhashed: list[str] = []
+        self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
+        self._sequence = 0
+        dice = self.dice("plan")
+        nodes = nodes or (3, 3, 3, 3, 3, 5, 5, 1)[roll(dice, 8)]
+        plan = Plan(consensus, nodes, _draw_settings(dice), _draw_upkeep(dice))
+        self._world_dice: Final = self.dice("world")
+        self.nodes: Final = list(plan.members.voters)
+        self.judge: Final = Judge(self)
+        self.members: Final = {node: Member(self, node, plan) for node in self.nodes}
+        computers = {node: member.computer for node, member in self.members.items()}
+        self.wires: Final = Wires(self, computers, self.dice("network"))
+        self.wires.overhear = self.judge.sent
+        clients, keys = 2 + roll(dice, 5), 1 + roll(dice, 4)
+        size, pause = (100, 600, 3000)[roll(dice, 3)], (2, 5, 20)[roll(dice, 3)] * MILLISECOND
+        self.workload: Final = Registers(self, self.dice("workload"), clients, keys, size, pause)
+        self.misfortunes: Final[list[Misfortune]] = draw(self.dice("misfortunes"))
+
+    def dice(self, concern: str) -> Random:
+        """Dice of their own for each concern, so that one more draw here does not reshuffle what happens there."""
+        return Random(f"{self.seed}:{concern}")
+
+    # The heap and the trace.
+
+    def at(self, when: Instant, callback: Callable[[], None]) -> None:
+        """Call at this instant, which is not over, after all that was asked for before for the same one."""
+        self._sequence += 1
+        heapq.heappush(self._heap, (when, self._sequence, callback))
+
+    def note(self, line: str) -> None:
+        """A line of the trace: the same in each run of the seed."""
+        line = f"{self.now} {line}"
+        if self.traced:
+            self.lines.append(line)
+        self._unhashed.append(line)
+        if len(self._unhashed) >= 1000:
+            self._settle_trace()
+
+    def comment(self, line: str) -> None:
+        """A line for who reads the trace, not part of the digest."""
+        self.lines.append(f"{self.now}   {line}")
+
+    def digest(self) -> str:
+        """Of the trace so far."""
+        self._settle_trace()
+        return self._hash.hexdigest()
+
+    def _settle_trace(self) -> None:
+        lines, self._unhashed = self._unhashed, []
+        if lines:
+            self._hash.update("\n".join([*lines, ""]).encode())
+
+    def _process_until(self, until: Instant) -> None:
+        heap, pop = self._heap, heapq.heappop
+        while heap and heap[0][0] <= until:
+            self.now, _, callback = pop(heap)
+            self.events += 1
+            callback()
+        self.now = until
+
+    # What misfortunes do.
+
+    def leads(self, node: NodeId) -> bool:
+        """Does it think so?"""
+        group = self.members[node].group
+        return group is not None and group.role == "leader"
+
+    def crash(self, node: NodeId) -> None:
+        """Its process dies now, if one runs."""
+        self.members[node].crash()
+
+    def light_fuse(self, node: NodeId, effects: int) -> None:
+        """Its process will die at this many effects from now."""
+        if self.members[node].computer.process is not None:
+            self.members[node].computer.fuse = effects
+
+    def pause(self, node: NodeId, lasting: Duration) -> None:
+        """Its process stands still, as after SIGSTOP."""
+        process = self.members[node].computer.process
+        if process is not None:
+            self.counts["a pause"] += 1
+            process.busy_until = max(process.busy_until, self.now + lasting)
+
+    def died(self, node: NodeId) -> None:
+        """A process is gone: somebody starts it again, sooner or later."""
+        self.counts["a death"] += 1
+        self.note(f"n{node} dies")
+        self.wires.died(node)
+        self.judge.died(node)
+        self.workload.died(node)
+        self.at(self.now + MILLISECOND + roll(self._world_dice, self.absence), self.members[node].boot)
+
+    # A run.
+
+    def run(self, rough: Duration = 2 * SECOND) -> None:
+        """A rough time, and then peace, in which the cluster must serve, agree, and survive one more power cut.
+
+        Raises SeedFailed for whatever goes wrong.
+        """
+        try:
+            self._run(rough)
+        except Exception as error:
+            self.note(f"failed: {error}")
+            raise SeedFailed(
+                f"seed {self.seed}, after {self.now / SECOND:.6f} virtual s: {error}\nTo see how it came to that:\n"
+                f"    .venv/bin/python -m ostraka.simulation --seed {self.seed} --rough {rough // MILLISECOND} --trace"
+            ) from error
+
+    def _run(self, rough: Duration) -> None:
+        for misfortune in self.misfortunes:
+            self.note(f"{misfortune.name}, strength {misfortune.strength}")
+            misfortune.begin(self)
+        for node in self.nodes:
+            self.at(roll(self._world_dice, 20 * MILLISECOND), self.members[node].boot)
+        self.workload.begin()
+        self._process_until(rough)
+        self._calm()
+        self._settle()
+        self.note("the last power cut")
+        for node in self.nodes:
+            self.crash(node)
+        self._until(self._agreed, "replayed what they had executed")
+        self.judge.compare_tables()
+        self.workload.verdict()
+
+    def _calm(self) -> None:
+        self.note("peace")
+        for misfortune in self.misfortunes:
+            misfortune.end(self)
+        for node in self.nodes:
+            self.at(self.now, self.members[node].boot)
+        self.workload.served.clear()
+        self._until(lambda: len(self.workload.served) == len(self.nodes), "served a put at each node")
+
+    def _settle(self) -> None:
+        self.workload.end()
+        self._until(lambda: not self.workload.under_way(), "answered all that was asked")
+        self._until(self._agreed, "executed all that was decided")
+        self.judge.compare_tables()
+
+    def _agreed(self) -> bool:
+        groups = [self.members[node].group for node in self.nodes]
+        return all(group is not None and group.applied == self.judge.length for group in groups)
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        """Let time pass until it holds; in peace that has a bound."""
+        end = self.now + BOUND
+        while not condition():
+            assert self.now < end, f"in {BOUND / SECOND:g} virtual seconds of peace, not all {what}:\n{self._state()}"
+            self._process_until(self.now + 10 * MILLISECOND)
+
+    def _state(self) -> str:
+        lines = [f"  open: {call}" for call in self.workload.under_way()[:10]]
+        for node in self.nodes:
+            group = self.members[node].group
+            lines.append(f"  n{node}: {'down' if group is None else group.status()}")
+        return "\n".join(lines)
+
+
+def _draw_settings(dice: Dice) -> Settings:
+    """Small numbers, so that compaction, snapshots and full windows come often."""
+    return Settings(
+        heartbeat=30 * MILLISECOND,
+        election_timeout=(100 + roll(dice, 100)) * MILLISECOND,
+        linger=(0, 1, 2)[roll(dice, 3)] * MILLISECOND,
+        max_entry=(200, 1 << 20)[roll(dice, 2)],
+        max_append=(400, 4 << 20)[roll(dice, 2)],
+        max_in_flight=(1, 4, 64)[roll(dice, 3)],
+        max_in_flight_bytes=(1000, 16 << 20)[roll(dice, 2)],
+        max_uncommitted=(1000, 64 << 20)[roll(dice, 2)],
+        tail=(1, 10, 50)[roll(dice, 3)],
+        compact_every=(1, 5, 20)[roll(dice, 3)],
+    )
+
+
+def _draw_upkeep(dice: Dice) -> Upkeep:
+    return Upkeep(
+        flush_bytes=(300, 3000)[roll(dice, 2)],
+        flush_every=(50, 300)[roll(dice, 2)] * MILLISECOND,
+        look_every=(10, 50)[roll(dice, 2)] * MILLISECOND,
+        segment_size=(1000, 4000, 30_000)[roll(dice, 3)],
+    )

@@ -269,6 +269,7 @@ async def test_metrics_have_etcds_names():
             "etcd_server_proposals_pending",
             "etcd_server_proposals_failed_total",
             "etcd_network_peer_sent_bytes_total",
+            'ostraka_loop_lateness_seconds_bucket{le="+Inf"}',
             "etcd_network_client_grpc_received_bytes_total",
             "process_resident_memory_bytes",
             'grpc_server_handled_total{grpc_code="OK"',

@@ -55,12 +55,14 @@ class Listener:
         self._dirty: list[GrpcProtocol] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._ticker: asyncio.TimerHandle | None = None
+        self._next_tick = loop.time()
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Accept connections on sockets that are bound."""
         for sock in sockets:
             server = await self.loop.create_server(lambda: FirstBytes(self), sock=sock, backlog=1024)
             self._servers.append(server)
+        self._next_tick = self.loop.time()
         self._tick()
 
     async def stop(self) -> None:
@@ -102,8 +104,10 @@ class Listener:
             protocol.flush()
 
     def _tick(self) -> None:
-        self._ticker = self.loop.call_later(TICK, self._tick)
         moment = now()
+        self.traffic.lateness.observe(max(0.0, self.loop.time() - self._next_tick))
+        self._next_tick = self.loop.time() + TICK
+        self._ticker = self.loop.call_at(self._next_tick, self._tick)
         self.traffic.connections = self.connections
         self.member.expire(moment)
         for protocol in list(self.grpc):

@@ -31,6 +31,7 @@ class Traffic:
         self.sent = 0
         self.received = 0
         self.connections = 0
+        self.lateness: Final = Histogram()  # How late the loop came to its regular look at deadlines.
 
 
 def registry_of(member: Member, traffic: Traffic) -> CollectorRegistry:
@@ -116,6 +117,7 @@ class NodeCollector(Collector):
         yield _counter("etcd_network_client_grpc_sent_bytes", "Bytes sent to gRPC clients.", self.traffic.sent)
         yield _counter("etcd_network_client_grpc_received_bytes", "Bytes from gRPC clients.", self.traffic.received)
         yield _gauge("ostraka_client_connections", "Clients' open connections.", self.traffic.connections)
+        yield _histogram("ostraka_loop_lateness_seconds", "How late timers ring: stalls.", [self.traffic.lateness])
 
     def _calls(self) -> Iterator[Metric]:
         labels = ["grpc_type", "grpc_service", "grpc_method"]

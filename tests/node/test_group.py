@@ -47,6 +47,20 @@ def test_a_message_after_a_save_that_is_durable_leaves_at_once() -> None:
     assert scene.network.words() == [(2, "promise")]
 
 
+def test_a_message_may_wait_for_an_earlier_save_than_those_before_it() -> None:
+    scene = Scene()
+    scene.does(effects.Save(1, (Note("term"),)))
+    scene.does(
+        effects.Save(2, (Note("entries"),)),
+        effects.Send((2,), Word("entries are here"), 2),
+        effects.Send((3,), Word("this is my term"), 1),
+    )
+    scene.disk.finish()
+    assert scene.network.words() == [(3, "this is my term")]
+    scene.disk.finish()
+    assert scene.network.words() == [(3, "this is my term"), (2, "entries are here")]
+
+
 def test_one_sync_covers_many_saves_and_the_last_is_told() -> None:
     scene = Scene()
     scene.does(effects.Save(1, (Note("a"), Note("b"))), effects.Save(2, (Note("c"),)))

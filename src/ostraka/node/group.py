@@ -120,6 +120,7 @@ class Group:
         self.flushed = self.meta.index
         self._host.store.drop(self._descriptor.next().prefix(self.id))  # A snapshot that was not installed in time.
         self.engine = restore(self.meta)
+        self.epoch = self.engine.status().epoch
 
     # What the server asks.
 
@@ -254,8 +255,10 @@ class Group:
     def _send(self, effect: effects.Send) -> None:
         frame = wire.encode_message(self.id, effect.message)
         if effect.after > self._saved:
-            assert not self._unsent or self._unsent[-1][0] <= effect.after, "messages wait in the order of the saves"
-            self._unsent.append((effect.after, effect.to, frame))
+            place = len(self._unsent)
+            while place and self._unsent[place - 1][0] > effect.after:
+                place -= 1  # It waits for an earlier save than others do.
+            self._unsent.insert(place, (effect.after, effect.to, frame))
             return
         for member in effect.to:
             self._host.network.send(member, frame)

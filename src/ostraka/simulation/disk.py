@@ -44,13 +44,18 @@ class Faults:
         self.failing_permille = 0
 
 
+Operation = Callable[[dict[str, "Inode"]], None]
+"""What creating, renaming or removing a file does to the directory."""
+
+
 class Inode:
-    """A file's bytes: what is on the disk, and what would be if all were synced."""
+    """A file's bytes: what is on the disk for good, what a reader finds, and what would be if all were synced."""
 
     def __init__(self, size: int) -> None:
         self.size: Final = size  # How far the disk may fill ahead with zeros.
         self.durable = b""
-        self.base = 0  # Where `pending` begins. What the disk has behind it is cut off by the next sync.
+        self.content = b""  # After a crash it may be other than `durable`: in the cache of a kernel that lives on.
+        self.base = 0  # Where `pending` begins. What the content has behind it is cut off by the next sync.
         self.pending = bytearray()
 
     def written(self) -> int:
@@ -60,7 +65,7 @@ class Inode:
     def settle(self, end: int) -> None:
         """What was appended up to offset `end` has reached the disk."""
         kept = end - self.base
-        self.durable = self.durable[: self.base] + bytes(self.pending[:kept])
+        self.durable = self.content = self.content[: self.base] + bytes(self.pending[:kept])
         self.base = end
         del self.pending[:kept]
 
@@ -74,7 +79,8 @@ class SimulatedDisk:
         self._dice: Final = dice
         self._names: dict[str, Inode] = {}  # As the process sees them.
         self._durable_names: dict[str, Inode] = {}
-        self._pending: list[Callable[[dict[str, Inode]], None]] = []  # Operations on names since the last sync_dir.
+        self._inherited: list[Operation] = []  # Those of an earlier life of which only the kernel's cache knows.
+        self._pending: list[Operation] = []  # Operations on names since the last sync_dir.
         self._failure: OSError | None = None
 
     def create(self, name: str, size: int = 0) -> SimulatedFile:
@@ -87,8 +93,8 @@ class SimulatedDisk:
         self._computer.effect(f"open {name} at {at}")
         assert not self._pending, f"{name} opened while created, renamed or removed files are not synced"
         inode = self._existing(name)
-        assert at <= len(inode.durable), f"{name}: opened at {at}, behind its end {len(inode.durable)}"
-        if inode.durable[at:].strip(b"\0"):
+        assert at <= len(inode.content), f"{name}: opened at {at}, behind its end {len(inode.content)}"
+        if inode.content[at:].strip(b"\0"):
             self._computer.saw("a torn tail cut")
         inode.base = at
         inode.pending.clear()
@@ -97,7 +103,7 @@ class SimulatedDisk:
     def read(self, name: str) -> bytes:
         self._computer.effect(f"read {name}")
         assert not self._pending, f"{name} read while created, renamed or removed files are not synced"
-        return self._existing(name).durable
+        return self._existing(name).content
 
     def names(self) -> list[str]:
         self._computer.effect("names")
@@ -106,8 +112,7 @@ class SimulatedDisk:
 
     def rename(self, old: str, new: str) -> None:
         self._computer.effect(f"rename {old} {new}")
-        self._existing(old)
-        self._change(partial(_rename, old, new))
+        self._change(partial(_rename, old, new, self._existing(old)))
 
     def remove(self, name: str) -> None:
         self._computer.effect(f"remove {name}")
@@ -148,42 +153,56 @@ class SimulatedDisk:
         return None
 
     def crash(self) -> None:
-        """The process died, or the power went: keep what was synced, and of the rest what chance decides."""
-        for operation in self._pending:
-            if self.faults.torn and self._dice.getrandbits(1):
-                operation(self._durable_names)
-        for name in sorted(self._durable_names):
-            self._crash(self._durable_names[name])
-        self._pending.clear()
+        """The process died, or the power went: keep what was synced, and of the rest what chance decides.
+
+        Of that, again by chance, only the kernel may know: then it can be read, and the next crash may take it back.
+        """
+        survived = self._inherited + self._pending
+        if not self.faults.torn:
+            survived = []
+        survived = [operation for operation in survived if self._dice.getrandbits(1)]
         self._names = dict(self._durable_names)
+        for operation in survived:
+            operation(self._names)
+        self._pending.clear()
+        self._inherited = survived
+        if self._dice.getrandbits(1):
+            self._durable_names = dict(self._names)
+            self._inherited = []
+        found = [names[name] for names in (self._durable_names, self._names) for name in sorted(names)]
+        for inode in {id(inode): inode for inode in found}.values():  # Each once, in an order that is always the same.
+            self._crash(inode)
         self._failure = None
 
     def _crash(self, inode: Inode) -> None:
-        if self.faults.torn and (inode.pending or inode.base < len(inode.durable)):
-            inode.durable = self._torn(inode)
-        if self.faults.torn and len(inode.durable) < inode.size and self._dice.getrandbits(1):
-            ahead = min(inode.size, -(-len(inode.durable) // SECTOR) * SECTOR + SECTOR * roll(self._dice, 8))
-            inode.durable += bytes(max(0, ahead - len(inode.durable)))
-        inode.base = len(inode.durable)
+        if inode.base == len(inode.content) and not inode.pending and inode.content == inode.durable:
+            return
+        inode.content = self._torn(inode) if self.faults.torn else inode.durable
+        if self.faults.torn and len(inode.content) < inode.size and self._dice.getrandbits(1):
+            ahead = min(inode.size, -(-len(inode.content) // SECTOR) * SECTOR + SECTOR * roll(self._dice, 8))
+            inode.content += bytes(max(0, ahead - len(inode.content)))
+        if self._dice.getrandbits(1):
+            inode.durable = inode.content
+        inode.base = len(inode.content)
         inode.pending.clear()
 
     def _torn(self, inode: Inode) -> bytes:
         """Each sector of what was not synced as it was or as it was to be; a hole in it is zeros."""
-        old, new = inode.durable, inode.durable[: inode.base] + bytes(inode.pending)
+        old, new = inode.durable, inode.content[: inode.base] + bytes(inode.pending)
         style = (0, 1, 2, 2, 2, 3, 3, 3)[
             roll(self._dice, 8)
         ]  # 0: nothing arrived, 1: all, 2: a beginning, 3: any part.
         if style < 2:
             return (old, new)[style]
         image = bytearray(old)
-        first, last = inode.base // SECTOR, (len(new) - 1) // SECTOR
+        changed = [at for at in range(0, len(new), SECTOR) if old[at : at + SECTOR] != new[at : at + SECTOR]]
         if style == 2:
-            last = first + roll(self._dice, last - first + 1) - 1 if last >= first else last
-        for sector in range(first, last + 1):
+            changed = changed[: roll(self._dice, len(changed) + 1)]
+        for start in changed:
             if style == 2 or self._dice.getrandbits(1):
-                start, stop = sector * SECTOR, min((sector + 1) * SECTOR, len(new))
-                image.extend(bytes(max(0, stop - len(image))))
-                image[start:stop] = new[start:stop]
+                sector = new[start : start + SECTOR]
+                image.extend(bytes(max(0, start + len(sector) - len(image))))
+                image[start : start + len(sector)] = sector
         return bytes(image)
 
     def _existing(self, name: str) -> Inode:
@@ -191,7 +210,7 @@ class SimulatedDisk:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return self._names[name]
 
-    def _change(self, operation: Callable[[dict[str, Inode]], None]) -> None:
+    def _change(self, operation: Operation) -> None:
         operation(self._names)
         self._pending.append(operation)
 
@@ -199,8 +218,9 @@ class SimulatedDisk:
         self._failure = self._failure or self.fail()
         if self._failure is not None:
             raise self._failure
-        for operation in self._pending[:upto]:
+        for operation in self._inherited + self._pending[:upto]:
             operation(self._durable_names)
+        self._inherited.clear()
         del self._pending[:upto]
 
     def _finish(self, job: Callable[[], None], done: Done) -> None:
@@ -257,6 +277,8 @@ def _remove(name: str, names: dict[str, Inode]) -> None:
     names.pop(name, None)
 
 
-def _rename(old: str, new: str, names: dict[str, Inode]) -> None:
-    if old in names:  # After a crash its creation may not have happened.
-        names[new] = names.pop(old)
+def _rename(old: str, new: str, inode: Inode, names: dict[str, Inode]) -> None:
+    """The new name is for that file, even where its creation under the old one was lost."""
+    names[new] = inode
+    if names.get(old) is inode:
+        del names[old]

@@ -189,6 +189,16 @@ class LongAbsences(Misfortune):
         world.absence = 20 * MILLISECOND
 
 
+class Relapses(Misfortune):
+    name = "who has just come back may die again"
+
+    def begin(self, world: World) -> None:
+        world.relapses = (200, 400, 600)[self.strength - 1]
+
+    def end(self, world: World) -> None:
+        world.relapses = 0
+
+
 class Pauses(Recurring):
     name = "a process stands still for a while"
     every = 500 * MILLISECOND
@@ -262,6 +272,7 @@ ALL: Final[tuple[type[Misfortune], ...]] = (
     CrashesAtSyncs,
     PowerCuts,
     LongAbsences,
+    Relapses,
     Pauses,
     SlowDisks,
     TornWrites,

@@ -6,6 +6,7 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -37,6 +38,7 @@ class World:
         self.events = 0  # How many were processed.
         self.epoch: Epoch = 0  # The highest in which somebody led.
         self.absence: Duration = 20 * MILLISECOND  # A dead process comes back after up to this.
+        self.relapses = 0  # So many per mille of those who come back die again at once.
         self.lines: Final[list[str]] = []
         self.traced: Final = traced
         self._hash: Final = hashlib.sha256()
@@ -130,7 +132,12 @@ class World:
         self.wires.died(node)
         self.judge.died(node)
         self.workload.died(node)
-        self.at(self.now + MILLISECOND + roll(self._world_dice, self.absence), self.members[node].boot)
+        self.at(self.now + MILLISECOND + roll(self._world_dice, self.absence), partial(self._boot, node))
+
+    def _boot(self, node: NodeId) -> None:
+        self.members[node].boot()
+        if self.relapses and roll(self._world_dice, 1000) < self.relapses:
+            self.light_fuse(node, 1 + roll(self._world_dice, 60))
 
     # A run.
 
@@ -153,7 +160,7 @@ class World:
             self.note(f"{misfortune.name}, strength {misfortune.strength}")
             misfortune.begin(self)
         for node in self.nodes:
-            self.at(roll(self._world_dice, 20 * MILLISECOND), self.members[node].boot)
+            self.at(roll(self._world_dice, 20 * MILLISECOND), partial(self._boot, node))
         self.workload.begin()
         self._process_until(rough)
         self._calm()

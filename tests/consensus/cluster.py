@@ -53,16 +53,19 @@ class Member:
     held: dict[SnapshotMeta, State] = field(default_factory=dict)
     fetched: State | None = None
     life: int = 0
+    clock: Instant = 0  # How far the clock of this life is from the world's.
     reads: list[tuple[Index, Token, int]] = field(default_factory=list)
 
 
 class Cluster:
     """Members 1 to `nodes` of one group, and the world around them."""
 
-    def __init__(self, consensus: Consensus, seed: int, nodes: int = 3, settings: Settings | None = None) -> None:
+    def __init__(
+        self, consensus: Consensus, seed: int, nodes: int = 3, hasty: Callable[[Cluster], Settings] | None = None
+    ) -> None:
         self.consensus = consensus
         self.random = Random(seed)
-        self.settings = settings or Settings(tail=3, compact_every=2)
+        self.settings = hasty(self) if hasty else Settings(tail=3, compact_every=2)
         self.misfortunes = Misfortunes()
         self.now: Instant = 0
         self.queue: list[tuple[Instant, int, Callable[[], None]]] = []
@@ -94,9 +97,12 @@ class Cluster:
         member.state = member.durable
         member.life += 1
         member.now_saved = 0
+        member.clock = self.random.randint(0, 10**12)
         records = [self.record(self.encode(record)) for record in member.disk]
         dice: Dice = Random(self.random.getrandbits(64))
-        member.engine = self.consensus.restore(n, self.settings, dice, bytes, records, member.state[0], self.now)
+        member.engine = self.consensus.restore(
+            n, self.settings, dice, bytes, records, member.state[0], self.now + member.clock
+        )
         self.turn(member)
 
     def crash(self, n: NodeId) -> None:
@@ -123,7 +129,7 @@ class Cluster:
         happened, member.inbox = member.inbox, []
         member.turn_at = None
         engine = member.engine
-        for effect in engine.step(happened, self.now):
+        for effect in engine.step(happened, self.now + member.clock):
             self.carry_out(member, effect)
         if self.consensus.name == "raft":
             self.invariants.observe(engine)
@@ -131,10 +137,12 @@ class Cluster:
 
     def wake_later(self, member: Member) -> None:
         engine, life = member.engine, member.life
-        when = self.now if member.inbox else engine.deadline
-        if when is None or (member.turn_at is not None and member.turn_at <= when):
+        deadline = engine.deadline
+        if not member.inbox and deadline is None:
             return
-        when = max(when, self.now)
+        when = self.now if member.inbox else max(self.now, deadline - member.clock)
+        if member.turn_at is not None and member.turn_at <= when:
+            return
         member.turn_at = when
 
         def act() -> None:

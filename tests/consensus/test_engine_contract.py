@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ostraka.consensus.raft import RAFT
-from ostraka.model.engine import Consensus
+from ostraka.model.engine import Consensus, Settings
+from ostraka.model.ids import MILLISECOND
 
 from .cluster import Cluster, Misfortunes
 
@@ -94,40 +95,75 @@ def test_a_member_that_missed_much_catches_up_by_a_snapshot(engine: Consensus) -
     cluster.check_end()
 
 
-def wretched(engine: Consensus, seed: int) -> Cluster:
-    """Some seconds under all misfortunes at once, then quiet."""
-    cluster = Cluster(engine, seed, nodes=(3, 3, 5)[seed % 3])
+def hasty(cluster: Cluster) -> Settings:
+    """Settings under which much happens in little time, and limits are met."""
     dice = cluster.random
-    for _ in range(40):
-        if dice.random() < 0.3:
-            cluster.misfortunes = Misfortunes(
-                loss=dice.choice((0.0, 0.0, 0.1, 0.3)),
-                doubling=dice.choice((0.0, 0.2)),
-                slowest=dice.choice((1, 5, 60, 400)),
-                slowest_save=dice.choice((0, 3, 50, 600)),
-                flush=dice.choice((0.0, 0.3, 1.0)),
-            )
-        if dice.random() < 0.2:
-            some = {n for n in cluster.members if dice.random() < 0.4}
-            pairs = {(a, b) for a in some for b in cluster.members if b not in some}
-            cluster.cut = pairs if dice.random() < 0.3 else pairs | {(b, a) for a, b in pairs}
-        if dice.random() < 0.3:
-            cluster.cut = set()
-        for n, member in cluster.members.items():
-            if dice.random() < 0.06:
-                cluster.crash(n)
-            elif member.engine is None and dice.random() < 0.5:
-                cluster.start(n)
+    return Settings(
+        heartbeat=20 * MILLISECOND,
+        election_timeout=dice.choice((60, 150, 600)) * MILLISECOND,
+        linger=dice.choice((0, 2, 20)) * MILLISECOND,
+        max_entry=dice.choice((20, 1 << 20)),
+        max_append=dice.choice((1, 60, 1 << 20)),
+        max_in_flight=dice.choice((1, 3, 64)),
+        max_uncommitted=dice.choice((200, 1 << 20)),
+        tail=dice.choice((0, 3, 50)),
+        compact_every=dice.choice((1, 5)),
+    )
+
+
+def cut_some_links(cluster: Cluster) -> None:
+    """Separate some members from the others, often the leader, sometimes in one direction only."""
+    dice, leader = cluster.random, cluster.leader()
+    some = {n for n in cluster.members if dice.random() < 0.4}
+    if leader is not None and dice.random() < 0.5:
+        some = {leader} | (some if dice.random() < 0.3 else set())
+    pairs = {(a, b) for a in some for b in cluster.members if b not in some}
+    cluster.cut = pairs if dice.random() < 0.2 else pairs | {(b, a) for a, b in pairs}
+
+
+def change_fortune(cluster: Cluster) -> None:
+    """Perhaps the network, the disks, the links or some processes change."""
+    dice = cluster.random
+    if dice.random() < 0.2:
+        cluster.misfortunes = Misfortunes(
+            loss=dice.choice((0.0, 0.0, 0.1, 0.3)),
+            doubling=dice.choice((0.0, 0.2)),
+            slowest=dice.choice((0, 1, 5, 30, 200)),
+            slowest_save=dice.choice((0, 3, 50, 300)),
+            flush=dice.choice((0.0, 0.3, 1.0)),
+        )
+    if dice.random() < 0.15:
+        cut_some_links(cluster)
+    elif dice.random() < 0.15:
+        cluster.cut = set()
+    for n, member in cluster.members.items():
+        if dice.random() < (0.15 if cluster.leader() == n else 0.05):
+            cluster.crash(n)
             if dice.random() < 0.6:
-                cluster.propose(n, dice.randint(1, 3))
+                cluster.start(n)
+        elif member.engine is None and dice.random() < 0.3:
+            cluster.start(n)
+
+
+def wretched(engine: Consensus, seed: int, turns: int = 100) -> Cluster:
+    """Some seconds under all misfortunes at once, then quiet."""
+    cluster = Cluster(engine, seed, nodes=(3, 3, 5)[seed % 3], hasty=hasty)
+    dice = cluster.random
+    for _ in range(turns):
+        change_fortune(cluster)
+        for n in cluster.members:
             if dice.random() < 0.4:
+                cluster.propose(n, dice.randint(1, 3))
+            if dice.random() < 0.3:
                 cluster.read(n)
-        cluster.run(dice.choice((1, 5, 50, 300, 1500)))
+        cluster.run(dice.choice((1, 5, 20, 50, 150)))
     cluster.heal()
     cluster.run(10_000)
     last = [cluster.propose(n)[0] for n in cluster.members]
     cluster.run(3000)
-    assert {cluster.ended.get(token) for token in last} == {"Commit"}, "it does not recover"
+    ends = {cluster.ended.get(token) for token in last}
+    # A member without a tail to catch up from may get the outcome inside a snapshot, and then can't tell it.
+    assert "Commit" in ends <= {"Commit", "Lost"}, f"it does not recover: {ends}"
     cluster.check_end()
     return cluster
 

@@ -224,6 +224,8 @@ def on_appended(me: Replica, sender: NodeId, answer: Appended) -> None:
         me.discard(sender, "a rejection of what was since resolved")
     else:
         progress.probe(back_up(me.log, answer.match, answer.conflict))
+        # One that has lost what it acknowledged can't be helped; it is asked again with the heartbeats only.
+        progress.awaiting = progress.next > answer.match
 
 
 def is_stale(progress: Progress, rejected: Index) -> bool:

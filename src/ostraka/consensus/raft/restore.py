@@ -105,13 +105,10 @@ def recover(base: Position | None, entries: list[Entry], applied: SnapshotMeta) 
     if not entries:
         return Log(applied.position, applied.stamp), False
     at = applied.index - before  # So many entries up to the applied one.
-    if applied.index == before:
-        fits = base is None or base == applied.position
-        base = applied.position
-    else:
-        fits = at <= len(entries) and entries[at - 1].epoch == applied.epoch
-    if not fits:
+    if at == 0:
+        return Log(applied.position, applied.stamp, entries), False
+    if at > len(entries) or entries[at - 1].epoch != applied.epoch:
         return Log(applied.position, applied.stamp), True
     if base is None:
         return Log(entries[0].position, entries[0].stamp, entries[1:]), False
-    return Log(base, applied.stamp if at == 0 else 0, entries), False
+    return Log(base, 0, entries), False

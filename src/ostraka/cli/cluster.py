@@ -156,7 +156,7 @@ class Cluster:
         self.fresh: Final = addresses is None  # Nobody depends upon these ports yet.
         if addresses is not None and len(addresses) != size:
             raise ClusterFailed(
-                f"{directory} holds a cluster of {len(addresses)} nodes, and {size} are asked for: "
+                f"{directory} holds a cluster of another size, {len(addresses)}, and {size} is asked for: "
                 f"ask for {len(addresses)}, or give another directory"
             )
         self.nodes: list[Node] = []

@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ostraka.api import etcd
 from ostraka.client.blocking import call
 from ostraka.errors import NotExecuted, OutcomeUnknown
 
-PREFIX: Final = b"demo/"
 KEYS_EACH: Final = 250
 GET_EVERY: Final = 4
 PATIENCE: Final = 3.0  # Seconds that a caller waits for an answer,
@@ -29,21 +28,37 @@ def read(endpoints: Sequence[str], timeout: float, **request: Any) -> Any:
     return call(endpoints, "/etcdserverpb.KV/Range", etcd.RangeRequest(**request), timeout).kvs
 
 
+class Known(NamedTuple):
+    """What had been acknowledged of a key at some moment: the last number, and how many puts."""
+
+    number: int = 0
+    puts: int = 0
+
+
+NOTHING: Final = Known()
+
+
 @dataclass
 class Promise:
     """What one key must hold."""
 
-    attempted: int = 0  # The highest number that a put was begun with.
-    acknowledged: int = 0
+    attempted: int = 0  # The highest number that a put was begun with,
+    attempts: int = 0  # and how many were begun.
+    acknowledged: Known = NOTHING
     failed: set[int] = field(default_factory=set)  # Numbers that must never appear.
 
-    def broken_by(self, found: int, acknowledged: int) -> str | None:
-        """Why `found` can't be there, when at least `acknowledged` was acknowledged before the reading; or None."""
-        if found < acknowledged:
-            return f"holds {found or 'nothing'}, but {acknowledged} was acknowledged"
-        if found > self.attempted:
-            return f"holds {found}, which nobody wrote"
-        return f"holds {found}, of which the caller was told that it was not executed" if found in self.failed else None
+    def broken_by(self, pair: Any | None, before: Known) -> str | None:
+        """Why `pair` can't be there, when `before` had been acknowledged before the reading began; or None."""
+        found = Known(int(pair.value), pair.version) if pair is not None else NOTHING
+        if found.number < before.number:
+            return f"holds {found.number or 'nothing'}, but {before.number} was acknowledged"
+        if found.number > self.attempted:
+            return f"holds {found.number}, which nobody wrote"
+        if found.number in self.failed:
+            return f"holds {found.number}, of which the caller was told that it was not executed"
+        if not before.puts <= found.puts <= self.attempts - len(self.failed):
+            return f"was written {found.puts} times, of {self.attempts} attempts; {before.puts} were acknowledged"
+        return None
 
 
 class Caller(threading.Thread):
@@ -71,6 +86,7 @@ class Caller(threading.Thread):
     def _put(self, key: bytes, sequence: int) -> None:
         promise = self.promises.setdefault(key, Promise())
         promise.attempted = sequence
+        promise.attempts += 1
         try:
             call(self.endpoints, "/etcdserverpb.KV/Put", etcd.PutRequest(key=key, value=b"%d" % sequence), PATIENCE)
         except NotExecuted:
@@ -81,7 +97,7 @@ class Caller(threading.Thread):
             self.slots[sequence % KEYS_EACH] = self._new_key(KEYS_EACH + sequence)
             self.unknown += 1
         else:
-            promise.acknowledged = sequence
+            promise.acknowledged = Known(sequence, promise.acknowledged.puts + 1)
             self.acknowledged += 1
             self.load.acknowledged_now()
 
@@ -93,12 +109,12 @@ class Caller(threading.Thread):
             self.failed_reads += 1
             return
         self.read += 1
-        why = promise.broken_by(int(pairs[0].value) if pairs else 0, promise.acknowledged)
+        why = promise.broken_by(pairs[0] if pairs else None, promise.acknowledged)
         if why is not None:
             self.load.broken.append(f"{key.decode()} {why}")
 
     def _new_key(self, number: int) -> bytes:
-        return PREFIX + b"%d/%d" % (self.number, number)
+        return self.load.prefix + b"%d/%d" % (self.number, number)
 
 
 class Load:
@@ -106,6 +122,7 @@ class Load:
 
     def __init__(self, endpoints: Sequence[str], callers: int) -> None:
         self.stopping: Final = threading.Event()
+        self.prefix: Final = b"demo/%d/" % time.time_ns()  # So that no earlier load wrote the same keys.
         self.pause = 0.0  # Seconds between two requests of a caller.
         self.broken: Final[list[str]] = []  # Promises that were found broken while reading.
         self.callers: Final = [Caller(number, endpoints, self) for number in range(1, callers + 1)]
@@ -161,14 +178,14 @@ class Load:
             key: promise.acknowledged
             for caller in self.callers
             for key, promise in list(caller.promises.items())
-            if promise.acknowledged
+            if promise.acknowledged.puts
         }
-        pairs = read([endpoint], 3 * PATIENCE, key=PREFIX, range_end=PREFIX + b"\xff")
-        found = {pair.key: int(pair.value) for pair in pairs}
+        pairs = read([endpoint], 3 * PATIENCE, key=self.prefix, range_end=self.prefix + b"\xff")
+        found = {pair.key: pair for pair in pairs}
         wrong = []
         for caller in self.callers:
             for key, promise in list(caller.promises.items()):
-                why = promise.broken_by(found.get(key, 0), before.get(key, 0))
+                why = promise.broken_by(found.get(key), before.get(key, NOTHING))
                 if why is not None:
                     wrong.append(f"{endpoint}: {key.decode()} {why}")
         return len(before), wrong

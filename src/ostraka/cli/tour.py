@@ -18,6 +18,7 @@ from ostraka.cli.cluster import Cluster, ClusterFailed, Node
 from ostraka.cli.load import PATIENCE, Load
 from ostraka.cli.observers import Observers, Sample
 from ostraka.errors import NotExecuted, OstrakaError, OutcomeUnknown
+from ostraka.model.ids import Index
 
 CALLERS: Final = 4
 PAUSE: Final = 0.002  # Seconds, as are all below: between two requests of a caller during the tour,
@@ -45,6 +46,7 @@ class Tour:
         self.began: Final = time.monotonic()
         self.made = False  # To its end.
         self.live = False
+        self._begun = False
         self.load: Load
         self.observers: Observers
         self._restarted: dict[str, float] = {}
@@ -53,7 +55,7 @@ class Tour:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if hasattr(self, "load"):
+        if self._begun:
             self.load.stopping.set()
             self.observers.stopping.set()
             for node in self.cluster.nodes:
@@ -70,8 +72,9 @@ class Tour:
         nodes = self.cluster.nodes
         self.say(f"Starting {_nodes(len(nodes))}; data and logs are in {self.cluster.directory}")
         self.cluster.start()
-        self.load = Load(self.cluster.endpoints, CALLERS)
+        self.load = Load(self.cluster.endpoints, max(CALLERS, len(nodes)))
         self.observers = Observers(self.cluster)
+        self._begun = True
         self.observers.start()
         self._until(lambda: all(map(self.observers.sample, nodes)), ELECTED_WITHIN, "not all nodes answer")
         self.say("Ready. From another terminal, with etcd's own client or with ours:")
@@ -83,7 +86,7 @@ class Tour:
         """The tour. Raises TourFailed, ClusterFailed."""
         self.load.pause = PAUSE
         self.load.start()
-        self.say(f"{CALLERS} callers put and get, each one request at a time.")
+        self.say(f"{len(self.load.callers)} callers put and get, each one request at a time.")
         self.cluster.sleep(SCENE)
         self.show()
         leader, sample = self._leader()
@@ -94,7 +97,7 @@ class Tour:
             self.say(f"kill -9 {leader.pid}: that was {leader.name}. Too few are left for a majority, so writes wait.")
             leader.kill()
             self.cluster.sleep(SCENE / 2)
-        self._bring_back(leader)
+        self._bring_back(leader, max([sample.commit, *self._commits()]))
         self.cluster.sleep(SCENE / 2)
         self.show()
         self._verify(self.cluster.nodes)
@@ -115,16 +118,18 @@ class Tour:
         self._until(elected, ELECTED_WITHIN, f"no other node leads, though {len(others)} are left")
         successor, its = self._leader()
         self.say(f"{successor.name} leads epoch {its.epoch}, {time.monotonic() - killed:.1f} s later.")
-        self._until(
-            lambda: self.load.acknowledged > acknowledged + CALLERS, ELECTED_WITHIN, "the new leader takes no writes"
-        )
+        enough = acknowledged + 10
+        self._until(lambda: self.load.acknowledged > enough, ELECTED_WITHIN, "the new leader takes no writes")
         self.cluster.sleep(SCENE / 2)
         self.say(f"Writes stood still for {self.load.longest_gap():.1f} s, and go on without {leader.name}.")
         self._verify(others)
 
-    def _bring_back(self, node: Node) -> None:
-        found = self.observers.leader()
-        goal = found[1].commit if found is not None else 0
+    def _commits(self) -> list[int]:
+        """What each node that answers knows to be committed."""
+        samples = [self.observers.sample(node) for node in self.cluster.nodes]
+        return [sample.commit for sample in samples if sample is not None]
+
+    def _bring_back(self, node: Node, goal: Index) -> None:
         started = time.monotonic()
         self.cluster.launch(node)
         self.say(f"Restarted {node.name}, with process id {node.pid}.")
@@ -149,8 +154,10 @@ class Tour:
             wrong += found
         if wrong:
             raise TourFailed(f"{len(wrong)} promises are broken:\n" + "\n".join(f"    {each}" for each in wrong[:10]))
-        count, names = self.load.acknowledged, " and ".join(node.name for node in nodes)
-        self.say(f"Read {compared:,} keys back from {names}: of {count:,} acknowledged writes none is lost.")
+        count, names = self.load.acknowledged, _listed([node.name for node in nodes])
+        self.say(
+            f"Read {compared:,} keys back from {names}: of {count:,} acknowledged writes none is lost, and none was done twice."
+        )
 
     def go_on(self) -> None:
         """Until `cluster.sleep` raises: restart what is killed."""
@@ -251,3 +258,7 @@ def _row(node: Node, sample: Sample | None) -> list[RenderableType]:
 
 def _nodes(count: int) -> str:
     return "1 node" if count == 1 else f"{count} nodes"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -155,9 +155,7 @@ class Tour:
         if wrong:
             raise TourFailed(f"{len(wrong)} promises are broken:\n" + "\n".join(f"    {each}" for each in wrong[:10]))
         count, names = self.load.acknowledged, _listed([node.name for node in nodes])
-        self.say(
-            f"Read {compared:,} keys back from {names}: of {count:,} acknowledged writes none is lost, and none was done twice."
-        )
+        self.say(f"Read {compared:,} keys back from {names}: none of {count:,} acknowledged writes is lost or doubled.")
 
     def go_on(self) -> None:
         """Until `cluster.sleep` raises: restart what is killed."""

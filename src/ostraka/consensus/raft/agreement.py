@@ -6,8 +6,8 @@ Words:    to take in is to accept a batch; to cut is to close an entry; told is 
 Departs:  an entry holds all batches that gathered while the one before was under way. A leader tells followers with
           waiting callers of a commit at once. Entries up to our own commit index are not compared again: any leader of
           a later term has them (Leader Completeness). Cluster time is stamped here.
-Evidence: tests/consensus/raft/test_agreement.py, tests/consensus/raft/test_commit_rule.py, invariants.LogMatching,
-          invariants.LeaderCompleteness, invariants.StateMachineSafety.
+Evidence: tests/consensus/raft/test_agreement.py, invariants.LogMatching, invariants.LeaderCompleteness,
+          invariants.StateMachineSafety.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def cut(me: Replica, role: Leader) -> None:
     waiting: list[list[Batch]] = []
     room = 0
     for batch in role.gathered:
-        if len(batch.requests) > room:
+        if not waiting or len(batch.requests) > room:
             waiting.append([])
             room = max(me.settings.max_entry, len(batch.requests))
         waiting[-1].append(batch)

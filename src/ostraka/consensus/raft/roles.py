@@ -3,7 +3,7 @@
 Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figures 2, 4.
 Words:    a follower's progress is the leader's nextIndex and matchIndex for it.
 Departs:  a pre-candidate comes before a candidate (thesis §9.6); a replica whose disk failed has stopped.
-Evidence: tests/consensus/raft/test_roles.py.
+Evidence: tests/consensus/raft/test_agreement.py, tests/consensus/raft/test_requests.py.
 """
 
 from __future__ import annotations
@@ -169,5 +169,5 @@ Role = Follower | PreCandidate | Candidate | Leader | Stopped
 class Led:
     """The last term that this replica led, and which forwards it took in: what it can still answer for."""
 
-    term: Term = 0
+    term: Term = -1  # None yet in this life.
     seen: dict[Origin, Seen] = field(default_factory=dict)

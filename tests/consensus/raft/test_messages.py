@@ -1,0 +1,44 @@
+"""What travels and what is stored: these bytes are read by other versions, so they must not change by themselves."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ostraka.consensus.raft import RAFT, messages
+from ostraka.model.effects import Record, Why
+from ostraka.model.events import Message
+from ostraka.model.ids import Position
+from ostraka.model.requests import Batch, Entry, Kind, Members, SnapshotMeta
+
+ENTRY = Entry(7, 3, 99, Kind.REQUESTS, (Batch(2, 5, 1, b"ab"),))
+META = SnapshotMeta(3, 7, 99, Members((1, 2, 3)), b"d")
+GOLDEN: list[tuple[Message | Record, str]] = [
+    (messages.AskPreVote(4, Position(3, 7)), "9301049203 07"),
+    (messages.PreVote(4, True), "930204c3"),
+    (messages.RequestVote(4, Position(3, 7)), "930304920307"),
+    (messages.Vote(4, False), "930404c2"),
+    (messages.Append(4, Position(3, 6), (ENTRY,), 5, 2), "960504920306 91 9607036301 91940205 01c4026162 c0 05 02"),
+    (messages.Appended(4, False, 7, 2, Position(3, 5)), "960604c20702920305"),
+    (messages.SnapshotOffer(4, META), "930704 9503076393 93010203 90 90 c40164"),
+    (messages.Forward(4, 5, 1, b"ab"), "9508040501c4026162"),
+    (messages.ForwardRefused(4, 5, 1, Why.NO_LEADER), "9509040501a96e6f206c6561646572"),
+    (messages.AskRead(4, 5, 1), "940a040501"),
+    (messages.ReadAnswer(4, 5, 1, 7), "950b04050107"),
+    (messages.HardState(4, None), "930104c0"),
+    (messages.Logged(ENTRY), "9202 9607036301 91940205 01c4026162 c0"),
+    (messages.Installed(Position(3, 7)), "9203920307"),
+]
+
+
+@pytest.mark.parametrize(("value", "golden"), GOLDEN, ids=lambda value: type(value).__name__)
+def test_bytes_are_what_they_were(value: Message | Record, golden: str) -> None:
+    data = msgspec.msgpack.encode(value)
+    assert data.hex() == golden.replace(" ", "")
+    kind = RAFT.message if isinstance(value, Message) else RAFT.record
+    assert msgspec.msgpack.decode(data, type=kind) == value
+
+
+def test_every_message_and_record_has_its_bytes_above() -> None:
+    here = {type(value) for value, _ in GOLDEN}
+    assert here == {*RAFT.message.__args__, *RAFT.record.__args__}

@@ -136,6 +136,13 @@ def test_a_late_append_removes_nothing() -> None:
     assert lone.replica.log.last == Position(1, 3) and not lone.records()
 
 
+def test_an_acknowledgement_of_entries_waits_for_their_save() -> None:
+    lone = Lone().follow(1)
+    lone.receive(2, Append(1, Position(1, 1), entries(1, 1)[1:], 0, 0))
+    (send,) = lone.sends(Appended)
+    assert send.message == Appended(1, True, 2, 0) and send.after == lone.replica.last_save > 1
+
+
 def test_only_what_conflicts_is_removed() -> None:
     lone = Lone(logged(2, 1, 1, 2, 2))
     lone.receive(2, Append(3, Position(1, 1), entries(1, 1, 3)[1:], 0, 0))
@@ -189,9 +196,11 @@ def test_entries_that_no_leader_would_send_are_discarded(wrong: Append) -> None:
 def test_answers_of_other_terms_and_stale_rejections_change_nothing() -> None:
     lone = Lone([HardState(3, None)]).lead()
     progress = lone.replica.role.progress[2]  # type: ignore[union-attr]
-    before = (progress.match, progress.next)
     term = lone.replica.term
-    lone.receive(2, Appended(term - 1, True, 1, 0))
+    lone.propose(1)
+    lone.receive(2, Appended(term - 1, True, 2, 0))
+    before = (progress.match, progress.next)
+    assert progress.match == 1, "what was acknowledged to another leader may have been cut off since"
     lone.receive(2, Appended(term, False, progress.match, 0, Position(0, 1)))
     lone.receive(2, Appended(term, True, 0, 0))
     lone.receive(2, Appended(term, True, 99, 0))

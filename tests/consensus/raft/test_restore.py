@@ -54,7 +54,8 @@ def test_with_segments_released_the_log_begins_where_its_base_is_known(applied: 
 
 def test_a_gap_tells_that_what_was_before_it_is_older() -> None:
     records: list[Record] = [*logged(1, 1, 1), *(Logged(entry) for entry in entries(1, 1, 1, 1, 1, 1)[4:])]
-    assert restored(records, state(1, 5)).replica.log.base == (1, 5)
+    log = restored(records, state(1, 5)).replica.log
+    assert (log.base, log.last) == ((1, 5), (1, 6))
 
 
 def test_a_log_that_ends_before_the_state_is_dropped() -> None:

@@ -289,6 +289,7 @@ class Cluster:
                 member.state = member.durable = state
                 self.seen.add("a snapshot installed")
                 self.happens(member, life, events.SnapshotInstalled(effect.meta))
+                self.answer_reads(member)
 
         self.later(self.random.randint(0, 10) * MILLISECOND, act)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 from ostraka.api import etcd
 from ostraka.cli.cluster import Cluster, Node
-from ostraka.client.blocking import call
+from ostraka.client.blocking import Client, call
 from ostraka.errors import NotExecuted, OutcomeUnknown
 
 PATIENCE = 1.0  # Seconds that one request may take.
@@ -132,33 +133,30 @@ class Recorder:
             self.cluster,
         )
 
-    def _guard(self, work: Callable[[int], None], number: int) -> None:
+    def _guard(self, work: Callable[[int, list[Client]], None], number: int) -> None:
         try:
-            while not self._stopping.wait(0.002):
-                work(number)
+            with contextlib.ExitStack() as stack:
+                endpoints = self.cluster.endpoints
+                orders = [endpoints[first:] + endpoints[:first] for first in range(len(endpoints))]
+                work(number, [stack.enter_context(Client(order, PATIENCE)) for order in orders])
         except AssertionError as error:
             self.errors.append(str(error))
 
-    def _endpoints(self) -> list[str]:
-        endpoints = self.cluster.endpoints
-        first = random.randrange(len(endpoints))
-        return endpoints[first:] + endpoints[:first]
-
-    def _write(self, number: int) -> None:
+    def _write(self, number: int, clients: list[Client]) -> None:
         sequence, generation = 0, 0
         while not self._stopping.wait(0.002):
             sequence += 1
-            self._put(b"unique/%d/%d" % (number, sequence), b"%d" % sequence)
+            self._put(random.choice(clients), b"unique/%d/%d" % (number, sequence), b"%d" % sequence)
             if sequence % 3 == 0:
                 key = b"counted/%d/%d" % (number, generation)
-                if self._put(key, b"%d" % sequence) is Fate.UNKNOWN:
+                if self._put(random.choice(clients), key, b"%d" % sequence) is Fate.UNKNOWN:
                     generation += 1
 
-    def _put(self, key: bytes, value: bytes) -> Fate:
+    def _put(self, client: Client, key: bytes, value: bytes) -> Fate:
         before = self._revision
         revision = 0
         try:
-            revision = put(self._endpoints(), key, value)
+            revision = client.put(key, value)
             fate = Fate.ACKNOWLEDGED
         except NotExecuted:
             fate = Fate.NOT_EXECUTED
@@ -175,14 +173,18 @@ class Recorder:
         )
         return fate
 
-    def _read(self, number: int) -> None:
+    def _read(self, number: int, clients: list[Client]) -> None:
+        while not self._stopping.wait(0.002):
+            self._get(random.choice(clients))
+
+    def _get(self, client: Client) -> None:
         with self._lock:
             counts, before = dict(self._counts), self._revision
         if not counts:
             return
         key = random.choice(sorted(counts))
         try:
-            reply = fetch(self._endpoints(), key=key)
+            reply = client.call("/etcdserverpb.KV/Range", etcd.RangeRequest(key=key))
         except (NotExecuted, OutcomeUnknown):
             return
         found = int(reply.kvs[0].value) if reply.kvs else 0
@@ -196,30 +198,37 @@ class Recorder:
         )
 
 
-def contents(node: Node, revision: int) -> tuple[int, dict[bytes, Pair]]:
-    """Revision and all keys of the state that this node has, once it has come to `revision`."""
-    replies: list[Any] = []
+State = tuple[int, dict[bytes, Pair]]
+"""Revision, and all keys."""
 
-    def caught_up() -> bool:
-        try:
-            reply = fetch([node.endpoint], key=b"\0", range_end=b"\0", serializable=True, timeout=10.0)
-        except (NotExecuted, OutcomeUnknown):
-            return False
-        replies[:] = [reply]
-        return bool(reply.header.revision >= revision)
 
-    until(caught_up, f"{node.name} reached revision {revision}")
-    pairs = {kv.key: Pair(kv.value, kv.create_revision, kv.mod_revision, kv.version) for kv in replies[0].kvs}
-    return replies[0].header.revision, pairs
+def contents(node: Node) -> State:
+    """What this node has executed. Raises NotExecuted, OutcomeUnknown."""
+    reply = fetch([node.endpoint], key=b"\0", range_end=b"\0", serializable=True, timeout=10.0)
+    pairs = {kv.key: Pair(kv.value, kv.create_revision, kv.mod_revision, kv.version) for kv in reply.kvs}
+    return reply.header.revision, pairs
+
+
+def settled(cluster: Cluster) -> dict[str, State]:
+    """The state of each node, once all have come equally far."""
+    states: dict[str, State] = {}
+
+    def at_one_revision() -> bool:
+        with contextlib.suppress(NotExecuted, OutcomeUnknown):
+            fetch(cluster.endpoints, key=b"none")  # Linearizable, so what was acknowledged is committed and known.
+            states.update({node.name: contents(node) for node in cluster.nodes})
+            return len({revision for revision, _ in states.values()}) == 1
+        return False
+
+    until(at_one_revision, "all nodes are at the same revision", cluster)
+    return states
 
 
 def verify(recorder: Recorder) -> None:
     """Nobody writes any more, and all nodes run: whatever was promised must be found on each of them."""
     cluster = recorder.cluster
     assert not recorder.errors, recorder.errors
-    put(cluster.endpoints, b"end", b"end", timeout=10.0)  # Whatever is still under way comes before, or never.
-    revision = max(contents(node, 0)[0] for node in cluster.nodes)
-    states = {node.name: contents(node, revision) for node in cluster.nodes}
+    states = settled(cluster)
     first = cluster.nodes[0].name
     for name, state in states.items():
         assert state == states[first], f"{name} and {first} differ: {difference(state, states[first])}"
@@ -259,7 +268,7 @@ def _faults(put: Put, pairs: dict[bytes, Pair]) -> list[str]:
     return []
 
 
-def difference(one: tuple[int, dict[bytes, Pair]], other: tuple[int, dict[bytes, Pair]]) -> str:
+def difference(one: State, other: State) -> str:
     """Some of what two states do not share."""
     keys = [key for key in sorted(one[1].keys() | other[1].keys()) if one[1].get(key) != other[1].get(key)]
     shown = [f"{key.decode()}: {one[1].get(key)} and {other[1].get(key)}" for key in keys[:5]]

@@ -13,19 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ostraka.api import etcd
-from ostraka.client.blocking import call
+from ostraka.client.blocking import Client
 from ostraka.errors import NotExecuted, OutcomeUnknown
 
 KEYS_EACH: Final = 250
 GET_EVERY: Final = 4
 PATIENCE: Final = 3.0  # Seconds that a caller waits for an answer,
 PAUSE_AFTER_FAILURE: Final = 0.1  # and before it tries again.
-
-
-def read(endpoints: Sequence[str], timeout: float, **request: Any) -> Any:
-    """The pairs that a RangeRequest with these fields finds. Raises NotExecuted, OutcomeUnknown."""
-    return call(endpoints, "/etcdserverpb.KV/Range", etcd.RangeRequest(**request), timeout).kvs
 
 
 class Known(NamedTuple):
@@ -75,20 +69,21 @@ class Caller(threading.Thread):
         self.acknowledged = self.failed = self.unknown = self.read = self.failed_reads = 0
 
     def run(self) -> None:
-        sequence = 0
-        while not self.load.stopping.wait(self.load.pause):
-            sequence += 1
-            key = self.slots[sequence % KEYS_EACH]
-            self._put(key, sequence)
-            if sequence % GET_EVERY == 0:
-                self._get(key)
+        with Client(self.endpoints, PATIENCE) as client:
+            sequence = 0
+            while not self.load.stopping.wait(self.load.pause):
+                sequence += 1
+                key = self.slots[sequence % KEYS_EACH]
+                self._put(client, key, sequence)
+                if sequence % GET_EVERY == 0:
+                    self._get(client, key)
 
-    def _put(self, key: bytes, sequence: int) -> None:
+    def _put(self, client: Client, key: bytes, sequence: int) -> None:
         promise = self.promises.setdefault(key, Promise())
         promise.attempted = sequence
         promise.attempts += 1
         try:
-            call(self.endpoints, "/etcdserverpb.KV/Put", etcd.PutRequest(key=key, value=b"%d" % sequence), PATIENCE)
+            client.put(key, b"%d" % sequence)
         except NotExecuted:
             promise.failed.add(sequence)
             self.failed += 1
@@ -101,15 +96,15 @@ class Caller(threading.Thread):
             self.acknowledged += 1
             self.load.acknowledged_now()
 
-    def _get(self, key: bytes) -> None:
+    def _get(self, client: Client, key: bytes) -> None:
         promise = self.promises[key]
         try:
-            pairs = read(self.endpoints, PATIENCE, key=key)
+            pair = client.get(key)
         except (NotExecuted, OutcomeUnknown):
             self.failed_reads += 1
             return
         self.read += 1
-        why = promise.broken_by(pairs[0] if pairs else None, promise.acknowledged)
+        why = promise.broken_by(pair, promise.acknowledged)
         if why is not None:
             self.load.broken.append(f"{key.decode()} {why}")
 
@@ -180,8 +175,8 @@ class Load:
             for key, promise in list(caller.promises.items())
             if promise.acknowledged.puts
         }
-        pairs = read([endpoint], 3 * PATIENCE, key=self.prefix, range_end=self.prefix + b"\xff")
-        found = {pair.key: pair for pair in pairs}
+        with Client([endpoint], 3 * PATIENCE) as client:
+            found = {pair.key: pair for pair in client.range(self.prefix, self.prefix + b"\xff")}
         wrong = []
         for caller in self.callers:
             for key, promise in list(caller.promises.items()):

@@ -8,9 +8,8 @@ import threading
 import time
 from typing import Final, NamedTuple
 
-from ostraka.api import etcd
 from ostraka.cli.cluster import Cluster, Node
-from ostraka.client.blocking import call
+from ostraka.client.blocking import Client
 from ostraka.errors import NotExecuted, OutcomeUnknown
 
 LOOK_EVERY: Final = 0.1  # Seconds, as are those below.
@@ -46,12 +45,13 @@ class Observer(threading.Thread):
         self._counted: tuple[float, float] | None = None  # When, and how many.
 
     def run(self) -> None:
-        while not self.stopping.wait(LOOK_EVERY):
-            self.sample = self._look() if self.node.pid is not None else None
+        with Client([self.node.endpoint], PATIENCE) as client:
+            while not self.stopping.wait(LOOK_EVERY):
+                self.sample = self._look(client) if self.node.pid is not None else None
 
-    def _look(self) -> Sample | None:
+    def _look(self, client: Client) -> Sample | None:
         try:
-            status = call([self.node.endpoint], "/etcdserverpb.Maintenance/Status", etcd.StatusRequest(), PATIENCE)
+            status = client.status()
             self._measure()
         except (NotExecuted, OutcomeUnknown, OSError, http.client.HTTPException):
             self._rate, self._counted = 0.0, None

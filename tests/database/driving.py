@@ -28,6 +28,10 @@ def plain(reply: Any) -> Any:
             return ("delete", reply.revision, reply.deleted, reply.previous)
         case c.RangeDone():
             return ("range", reply.revision, reply.kvs, reply.more, reply.count)
+        case c.TxnDone():
+            return ("txn", reply.revision, reply.succeeded, tuple(map(plain, reply.responses)))
+        case c.CompactDone():
+            return ("compact", reply.revision)
     return reply
 
 

@@ -39,6 +39,11 @@ def random_command(dice: Random) -> c.Command:
             c.RegisterSession(dice.getrandbits(64)),
             c.Publish(dice.choice((ALICE, BOB)), dice.randrange(2)),
             c.ClusterVersion(dice.randrange(9)),
+            c.Txn(
+                (c.Compare(key, end, dice.randrange(5), dice.randrange(4), 2),), (c.Put(key),), (c.DeleteRange(end),)
+            ),
+            c.Compact(dice.randrange(30)),
+            c.Sweep(),
         )
     )
 
@@ -148,6 +153,18 @@ GOLDEN = [
     (c.Done(), "9103"),
     (c.SessionBegun(7), "920407"),
     (c.DeleteDone(2, 1, ()), "9405020190"),
+    (
+        c.Txn((c.Compare(b"k", b"l", 1, 2, 3, b"v"),), (c.Put(b"k"), None), (c.Txn(),)),
+        "94079196c4016bc4016c010203c40176929701c4016bc40000c2c2c2c0919407909090",
+    ),
+    (c.Compact(7), "920807"),
+    (c.Sweep(), "9109"),
+    (
+        c.TxnDone(2, True, (c.PutDone(2), c.RangeDone(2), c.DeleteDone(2, 1), c.TxnDone(2, False))),
+        "940602c394930102c095020290c2009405020190940602c290",
+    ),
+    (c.CompactDone(7), "920707"),
+    (c.SweepDone(7, True), "930807c3"),
 ]
 
 
@@ -187,7 +204,7 @@ def test_the_cluster_version_never_goes_back() -> None:
     store = Driver(DictTable())
     for version in (3, 2):
         assert store.do(c.ClusterVersion(version)) == c.Done()
-    assert store.database.read(c.Inspect(), store.table) == c.Overview(1, 0, 3)
+    assert store.database.read(c.Inspect(), store.table) == c.Overview(1, -1, 3)
 
 
 def test_another_table_is_another_state() -> None:

@@ -45,6 +45,25 @@ class SortTarget(IntEnum):
     VALUE = 4
 
 
+class Target(IntEnum):
+    """What of a key is compared. Numbered as etcd's `Compare.CompareTarget`."""
+
+    VERSION = 0
+    CREATE = 1
+    MOD = 2
+    VALUE = 3
+    LEASE = 4
+
+
+class Relation(IntEnum):
+    """How it is compared with what is given. Numbered as etcd's `Compare.CompareResult`."""
+
+    EQUAL = 0
+    GREATER = 1
+    LESS = 2
+    NOT_EQUAL = 3
+
+
 class KeyValue(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """A key with its value, as etcd's `mvccpb.KeyValue`. A tombstone has only key and mod revision: version 0."""
 
@@ -144,6 +163,46 @@ class DeleteRange(Command, frozen=True, tag=6):
     prev_kv: bool = False
 
 
+class Compare(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """What a transaction asks of every key in a range, named as in `Range`.
+
+    Compared with `value` if the target is VALUE, with `number` otherwise. Where there is no key, version, revisions and
+    lease are 0, and no comparison with a value is true.
+    """
+
+    key: bytes
+    range_end: bytes = b""
+    target: int = Target.VERSION
+    relation: int = Relation.EQUAL
+    number: int = 0
+    value: bytes = b""
+
+
+class Txn(Command, frozen=True, tag=7):
+    """If all comparisons are true do what `success` lists, in this order, else what `failure` does: in one revision.
+
+    None is an operation that says nothing; etcd refuses it, and so do we.
+    """
+
+    compares: tuple[Compare, ...] = ()
+    success: tuple[Operation | None, ...] = ()
+    failure: tuple[Operation | None, ...] = ()
+
+
+Operation = Put | Range | DeleteRange | Txn
+"""What a transaction may hold."""
+
+
+class Compact(Command, frozen=True, tag=8):
+    """Forget what was before this revision: reads below it are refused at once, and their rows go bit by bit."""
+
+    revision: int
+
+
+class Sweep(Command, frozen=True, tag=9):
+    """Remove some more of what compaction made superfluous: for those who wait until it is gone."""
+
+
 # ---- Queries that are never replicated ------------------------------------------------------------------------------
 
 
@@ -208,6 +267,31 @@ class DeleteDone(Reply, frozen=True, tag=5):
     previous: tuple[KeyValue, ...] = ()
 
 
+class TxnDone(Reply, frozen=True, tag=6):
+    """`responses`: one for each operation of the branch that was taken. `revision`: the store's after the last."""
+
+    revision: int
+    succeeded: bool
+    responses: tuple[Response, ...] = ()
+
+
+Response = PutDone | RangeDone | DeleteDone | TxnDone
+"""What an operation of a transaction came to."""
+
+
+class CompactDone(Reply, frozen=True, tag=7):
+    """`revision` is the store's current one."""
+
+    revision: int
+
+
+class SweepDone(Reply, frozen=True, tag=8):
+    """`left`: there is more to remove."""
+
+    revision: int
+    left: bool
+
+
 class Members(msgspec.Struct, frozen=True, gc=False):
     """The answer to `ListMembers`."""
 
@@ -215,7 +299,7 @@ class Members(msgspec.Struct, frozen=True, gc=False):
 
 
 class Overview(msgspec.Struct, frozen=True, gc=False):
-    """The answer to `Inspect`. `compact_revision`: reads below it are refused."""
+    """The answer to `Inspect`. `compact_revision`: reads below it are refused; -1 before the first compaction."""
 
     revision: int
     compact_revision: int
@@ -224,10 +308,10 @@ class Overview(msgspec.Struct, frozen=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(
-    Put | Range | Publish | RegisterSession | ClusterVersion | DeleteRange
+    Put | Range | Publish | RegisterSession | ClusterVersion | DeleteRange | Txn | Compact | Sweep
 )
 _reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(
-    Failure | PutDone | RangeDone | Done | SessionBegun | DeleteDone
+    Failure | PutDone | RangeDone | Done | SessionBegun | DeleteDone | TxnDone | CompactDone | SweepDone
 )
 
 encode = _encoder.encode
@@ -235,7 +319,9 @@ encode = _encoder.encode
 
 
 def decode_command(payload: bytes) -> Command:
-    """Raises `msgspec.DecodeError` or `UnicodeDecodeError` for bytes that are no command."""
+    """Raises `msgspec.DecodeError` or `UnicodeDecodeError` for bytes that are no command, and `RecursionError` for
+    transactions within transactions far beyond what `txn` allows: how far depends on the caller's own depth.
+    """
     return _command.decode(payload)
 
 

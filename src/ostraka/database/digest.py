@@ -7,8 +7,9 @@ Departs:  a leaf is the sum of its rows' hashes: a changed row costs two hashes,
           The rows `c` and `v` follow from the history `h`, and are left out.
 Evidence: tests/database/test_digest.py: the sum that was kept up to date is the one computed from scratch.
 
-The history only grows at its end, so it is caught up with when a digest is asked for: a put pays nothing. Rows that are
-written in place (sessions, members, the state's own row) go through `Tracked`, which keeps what the row was before.
+The history grows only at its end, so it is caught up with when a digest is asked for: a put pays nothing. Rows that
+are written in place (sessions, members, the state's own row), and those of the history that a compaction removes, go
+through `Tracked`, which keeps what the row was before.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Digest:
                     self._add(key, value)
         else:
             for key, old in table.before.items():
-                if old is not None:
+                if old is not None and not self._next <= key < b"i":  # A change that was not yet counted is gone, too.
                     self._add(key, old, -1)
                 if (new := table.get(key)) is not None:
                     self._add(key, new)

@@ -9,11 +9,16 @@ KEY_NOT_FOUND = Failure(Code.INVALID_ARGUMENT, "etcdserver: key not found")
 VALUE_PROVIDED = Failure(Code.INVALID_ARGUMENT, "etcdserver: value is provided")
 LEASE_PROVIDED = Failure(Code.INVALID_ARGUMENT, "etcdserver: lease is provided")
 INVALID_SORT_OPTION = Failure(Code.INVALID_ARGUMENT, "etcdserver: invalid sort option")
+TOO_MANY_OPERATIONS = Failure(Code.INVALID_ARGUMENT, "etcdserver: too many operations in txn request")
+DUPLICATE_KEY = Failure(Code.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request")
 LEASE_NOT_FOUND = Failure(Code.NOT_FOUND, "etcdserver: requested lease not found")
 COMPACTED = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted")
 FUTURE_REVISION = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision")
 
-# Ours: etcd has neither sessions nor registered disks.
+# Ours: etcd has neither sessions nor registered disks, and takes a comparison that it doesn't know for some other one.
+INVALID_COMPARISON = Failure(
+    Code.INVALID_ARGUMENT, "ostraka: a comparison of the transaction has an unknown target or result; nothing was done"
+)
 MALFORMED = Failure(Code.UNIMPLEMENTED, "ostraka: the payload is no command that this version knows; nothing was done")
 OTHER_DISK = Failure(
     Code.FAILED_PRECONDITION,

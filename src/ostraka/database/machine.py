@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
-from ostraka.database import failures, mvcc
+from ostraka.database import compaction, failures, mvcc, txn
 from ostraka.database.commands import (
     ClusterVersion,
     Command,
+    Compact,
+    CompactDone,
     DeleteDone,
     DeleteRange,
     Done,
@@ -31,6 +33,9 @@ from ostraka.database.commands import (
     RegisterSession,
     Reply,
     SessionBegun,
+    Sweep,
+    SweepDone,
+    Txn,
     decode_command,
     encode,
 )
@@ -42,6 +47,9 @@ from ostraka.model.requests import Entry, Kind, Request, unpack
 
 STATE = b"z"
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
+SWEPT_BY_ENTRY = 100
+"""Changes that each entry looks at, as long as a compaction has left something to remove: about a millisecond."""
+SWEPT_ON_DEMAND = 500
 _MALFORMED = encode(failures.MALFORMED)
 
 
@@ -49,8 +57,9 @@ class State(msgspec.Struct, array_like=True):
     """The row `z`."""
 
     revision: int = 1  # Of the last change: an empty store is at 1, and the first write makes it 2.
-    compacted: int = 0
+    compacted: int = -1  # What was before this is forgotten.
     cluster_version: int = 0
+    sweep: bytes | None = None  # Where in the history the removal of what is superfluous goes on; None: it is done.
 
 
 _state: Callable[[bytes], State] = msgspec.msgpack.Decoder(State).decode
@@ -71,6 +80,9 @@ class Database:
             Publish: self._publish,
             RegisterSession: self._register_session,
             ClusterVersion: self._cluster_version,
+            Txn: self._txn,
+            Compact: self._compact,
+            Sweep: self._sweep_on_demand,
         }
 
     def load(self, table: Table) -> None:
@@ -99,17 +111,24 @@ class Database:
                 requests = ()
             replies.append([self._answer(request) for request in requests])
         self._sessions.save()
+        if self._state.sweep is not None:
+            self._sweep(SWEPT_BY_ENTRY)
         if (after := encode(self._state)) != before:
             self._tracked.put(STATE, after)
         return Outcome(replies, self._changes)
 
     def read(self, query: Any, table: Table) -> Any:
-        """Answer a `Range`, `ListMembers` or `Inspect` from the applied state; a `Range` may fail with a `Failure`."""
+        """Answer a `Range`, a `Txn` that only reads, `ListMembers` or `Inspect` from the applied state.
+
+        The first two may fail with a `Failure`.
+        """
         if table is not self._table:
             self.load(table)
         if type(query) is Range:  # First, and without `match`: it is the frequent one.
             return self._range(query)
         match query:
+            case Txn() if txn.only_reads(query):
+                return self._txn(query)
             case ListMembers():
                 return Members(registrations(table))
             case Inspect():
@@ -139,7 +158,7 @@ class Database:
     def _execute(self, payload: bytes) -> bytes:
         try:
             command = decode_command(payload)
-        except UNDECODABLE:
+        except (*UNDECODABLE, RecursionError):
             return _MALFORMED
         return encode(self._commands[type(command)](command))
 
@@ -157,7 +176,7 @@ class Database:
     def _delete_range(self, command: DeleteRange) -> Reply:
         state = self._state
         revision = state.revision + 1
-        deleted = mvcc.delete_range(self._table, command, revision)
+        deleted = mvcc.delete_range(self._table, command, revision, 0)
         if isinstance(deleted, Failure):
             return deleted
         if deleted:
@@ -167,6 +186,37 @@ class Database:
 
     def _range(self, query: Range) -> Reply:
         return mvcc.read(self._table, query, self._state.revision, self._state.compacted)
+
+    def _txn(self, command: Txn) -> Reply:
+        state = self._state
+        if refused := txn.objection(command):
+            return refused.failure
+        done, changes = txn.execute(self._table, command, state.revision, state.compacted)
+        if changes:
+            state.revision += 1
+            self._changes += changes
+        return done
+
+    def _compact(self, command: Compact) -> Reply:
+        state = self._state
+        if command.revision <= state.compacted:
+            return failures.COMPACTED
+        if command.revision > state.revision:
+            return failures.FUTURE_REVISION
+        start = compaction.start_of(state.compacted)
+        state.sweep = start if state.sweep is None else min(state.sweep, start)
+        state.compacted = command.revision
+        return CompactDone(state.revision)
+
+    def _sweep_on_demand(self, command: Sweep) -> Reply:
+        if self._state.sweep is not None:
+            self._sweep(SWEPT_ON_DEMAND)
+        return SweepDone(self._state.revision, self._state.sweep is not None)
+
+    def _sweep(self, most: int) -> None:
+        state = self._state
+        assert state.sweep is not None, "asked only when there is something left"
+        state.sweep = compaction.sweep(self._tracked, state.sweep, state.compacted, most)
 
     def _publish(self, command: Publish) -> Reply:
         return publish(self._tracked, command)

@@ -26,8 +26,10 @@ from ostraka.model.machine import Table
 OPEN_END = b"\0"
 """As `range_end`: all keys from `key` on."""
 
-_moment = struct.Struct(">QI").pack
-_MOMENT_SIZE = 12
+moment_of = struct.Struct(">QI").pack
+"""Where in the history a change stands, from its revision and sub."""
+
+MOMENT_SIZE = 12
 _encode = msgspec.msgpack.Encoder().encode
 decode_pair: Callable[[bytes], KeyValue] = msgspec.msgpack.Decoder(KeyValue).decode
 
@@ -54,15 +56,10 @@ def current(table: Table, key: bytes) -> KeyValue | None:
 def put(table: Table, command: Put, revision: int, sub: int) -> tuple[KeyValue | None, KeyValue] | Failure:
     """Set the key at this revision: what it was before and what it is now."""
     key, value, lease = command.key, command.value, command.lease
-    if not key:
-        return failures.EMPTY_KEY
+    if (not key or command.ignore_value or command.ignore_lease) and (refused := contradiction(command)):
+        return refused
     row = table.get(b"c" + key)
     old = None if row is None else decode_pair(row)
-    if command.ignore_value or command.ignore_lease:
-        if command.ignore_value and value:
-            return failures.VALUE_PROVIDED
-        if command.ignore_lease and lease:
-            return failures.LEASE_PROVIDED
     if lease:
         return failures.LEASE_NOT_FOUND  # There is no way to grant one, so none exists.
     if command.ignore_value or command.ignore_lease:
@@ -74,20 +71,31 @@ def put(table: Table, command: Put, revision: int, sub: int) -> tuple[KeyValue |
         new = KeyValue(key, revision, revision, 1, value, lease)
     else:
         new = KeyValue(key, old.create_revision, revision, old.version + 1, value, lease)
-    row, moment = _encode(new), _moment(revision, sub)
+    row, moment = _encode(new), moment_of(revision, sub)
     table.put(b"c" + key, row)
     table.put(b"h" + moment, row)
     table.put(b"v" + escaped(key) + moment, b"")
     return old, new
 
 
-def delete_range(table: Table, command: DeleteRange, revision: int) -> list[KeyValue] | Failure:
-    """Delete the keys in the range at this revision: what they were, in the order of keys."""
+def contradiction(command: Put) -> Failure | None:
+    """What is wrong with the command itself."""
+    if not command.key:
+        return failures.EMPTY_KEY
+    if command.ignore_value and command.value:
+        return failures.VALUE_PROVIDED
+    if command.ignore_lease and command.lease:
+        return failures.LEASE_PROVIDED
+    return None
+
+
+def delete_range(table: Table, command: DeleteRange, revision: int, sub: int) -> list[KeyValue] | Failure:
+    """Delete the keys in the range at this revision, from `sub` on: what they were, in the order of keys."""
     if not command.key:
         return failures.EMPTY_KEY
     found = [decode_pair(row) for row in current_rows(table, command.key, command.range_end)]
-    for sub, old in enumerate(found):
-        moment = _moment(revision, sub)
+    for at, old in enumerate(found, sub):
+        moment = moment_of(revision, at)
         table.delete(b"c" + old.key)
         table.put(b"h" + moment, _encode(KeyValue(old.key, 0, revision, 0, b"")))
         table.put(b"v" + escaped(old.key) + moment, b"-")
@@ -96,7 +104,7 @@ def delete_range(table: Table, command: DeleteRange, revision: int) -> list[KeyV
 
 def history(table: Table, first: int) -> Iterator[KeyValue]:
     """All changes from this revision on, in their order. Version 0 marks a deletion."""
-    for _, row in table.scan(b"h" + _moment(first, 0), b"i"):
+    for _, row in table.scan(b"h" + moment_of(first, 0), b"i"):
         yield decode_pair(row)
 
 
@@ -112,20 +120,20 @@ def current_rows(table: Table, key: bytes, range_end: bytes) -> Iterator[bytes]:
 
 def past_rows(table: Table, key: bytes, range_end: bytes, revision: int) -> Iterator[bytes]:
     """Where in the history the keys that a range names stand, as they were at this revision, in the order of keys."""
-    start, last = b"v" + escaped(key), _moment(revision, 0xFFFFFFFF)
+    start, last = b"v" + escaped(key), moment_of(revision, 0xFFFFFFFF)
     if not range_end:
         for row_key, deleted in table.scan(start, start + last + b"\0", reverse=True):
             if not deleted:
-                yield b"h" + row_key[-_MOMENT_SIZE:]
+                yield b"h" + row_key[-MOMENT_SIZE:]
             return
     elif range_end == OPEN_END or range_end > key:
         name = found = b""
         for row_key, deleted in table.scan(start, b"w" if range_end == OPEN_END else b"v" + escaped(range_end)):
-            if row_key[:-_MOMENT_SIZE] != name:
+            if row_key[:-MOMENT_SIZE] != name:
                 if found:
                     yield found
-                name, found = row_key[:-_MOMENT_SIZE], b""
-            moment = row_key[-_MOMENT_SIZE:]
+                name, found = row_key[:-MOMENT_SIZE], b""
+            moment = row_key[-MOMENT_SIZE:]
             if moment <= last:
                 found = b"" if deleted else b"h" + moment
         if found:
@@ -145,7 +153,9 @@ def read(table: Table, query: Range, revision: int, compacted: int) -> RangeDone
     As etcd does it: `count` ignores limit and filters, a revision of 0 or less is the current one, and without an
     explicit order or a filter the limit cuts before the sorting.
     """
-    if refused := objection(query, revision, compacted):
+    if (not query.key or query.sort_order or query.sort_target) and (refused := malformation(query)):
+        return refused
+    if query.revision > 0 and (refused := unreadable(query.revision, revision, compacted)):
         return refused
     past = query.revision if 0 < query.revision < revision else 0
     if not (past or query.range_end or query.keys_only or query.count_only or is_filtered(query)):
@@ -167,17 +177,20 @@ def read(table: Table, query: Range, revision: int, compacted: int) -> RangeDone
     return arranged(query, pairs, revision, count)
 
 
-def objection(query: Range, revision: int, compacted: int) -> Failure | None:
-    """Why the query can't be answered."""
+def malformation(query: Range) -> Failure | None:
+    """What is wrong with the query itself."""
     if not query.key:
         return failures.EMPTY_KEY
     if not 0 <= query.sort_order <= SortOrder.DESCEND or query.sort_target not in _SORT_KEYS:
         return failures.INVALID_SORT_OPTION
-    if query.revision > revision:
-        return failures.FUTURE_REVISION
-    if 0 < query.revision < compacted:
-        return failures.COMPACTED
     return None
+
+
+def unreadable(wanted: int, revision: int, compacted: int) -> Failure | None:
+    """Why this revision can't be read."""
+    if wanted > revision:
+        return failures.FUTURE_REVISION
+    return failures.COMPACTED if wanted < compacted else None
 
 
 def is_filtered(query: Range) -> bool:

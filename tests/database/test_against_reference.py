@@ -1,0 +1,102 @@
+"""Any commands come to what they do in the reference: replies, changes, every state that can still be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ostraka.database import commands as c
+from ostraka.database import machine, mvcc, txn
+from ostraka.database.digest import digest_of
+
+from . import reference as plain_words
+from .driving import Driver, plain
+from .reference import Reference
+from .streams import commands
+from .tables import DictTable
+
+ALL = {"key": b"\0", "range_end": b"\0"}
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that most compactions are still under way when the next command comes."""
+    monkeypatch.setattr(machine, "SWEPT_BY_ENTRY", 1)
+    monkeypatch.setattr(machine, "SWEPT_ON_DEMAND", 2)
+
+
+def compare(sequence: list[Any]) -> Reference:
+    """Give both the same commands."""
+    reference, store = Reference(), Driver(DictTable())
+    for command in sequence:
+        if isinstance(command, c.Sweep):
+            assert store.do(command).revision == reference.revision
+            continue
+        reads = isinstance(command, c.Range) or (isinstance(command, c.Txn) and txn.only_reads(command))
+        asked = plain(store.database.read(command, store.table)) if reads and None not in _lists(command) else None
+        expected = reference.execute(command)
+        assert asked in (None, expected), command
+        assert plain(store.do(command)) == expected, command
+    check_history(reference, store)
+    return reference
+
+
+def _lists(command: Any) -> tuple[Any, ...]:
+    return (*command.success, *command.failure) if isinstance(command, c.Txn) else ()
+
+
+def check_history(reference: Reference, store: Driver) -> None:
+    assert [(each.revision, each.key, each.old, each.new) for each in store.changes] == reference.events
+    while store.do(c.Sweep()).left:
+        pass
+    for number in sorted(reference.states):
+        everything = tuple(sorted(reference.states[number].values(), key=lambda pair: pair.key))
+        if number < reference.compacted:
+            assert store.read(**ALL, revision=number).message == plain_words.COMPACTED
+        else:
+            assert store.read(**ALL, revision=number).kvs == everything
+            assert store.do(c.Range(**ALL, revision=number)).kvs == everything
+    first = max(reference.compacted, 0)
+    history = [(new.mod_revision, new.key) for new in mvcc.history(store.table, first)]
+    assert history == [(revision, key) for revision, key, _, _ in reference.events if revision >= first]
+    kept = sum(key.startswith(b"h") for key in store.table.rows)
+    older = [pair for pair in reference.states.get(first, {}).values() if pair.mod_revision < first]
+    assert kept == len(history) + len(older), "what compaction made superfluous is gone"
+    assert kept == sum(key.startswith(b"v") for key in store.table.rows)
+    assert store.database.digest(store.table) == digest_of(store.table)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(commands, min_size=1, max_size=40))
+def test_any_commands_come_to_what_they_do_in_the_reference(sequence: list[Any]) -> None:
+    compare(sequence)
+
+
+def test_the_streams_are_what_the_test_above_needs() -> None:
+    """They reach every error and every kind of answer, else that test would show little."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=150, deadline=None, database=None, derandomize=True)
+    @given(st.lists(commands, min_size=20, max_size=40))
+    def look(sequence: list[Any]) -> None:
+        reference = Reference()
+        for command in sequence:
+            if isinstance(command, c.Sweep):
+                continue
+            answer = reference.execute(command)
+            seen[answer if isinstance(answer, str) else answer[0]] += 1
+            if answer[0] == "txn":
+                seen["txn that changed something"] += bool(reference.done)
+                seen["nested txn"] += any(each[0] == "txn" for each in answer[3])
+                seen["failed comparison"] += not answer[2]
+
+    look()
+    expected = [getattr(plain_words, name) for name in ("COMPACTED", "FUTURE", "NO_KEY", "NOT_FOUND", "NO_LEASE")]
+    expected += [plain_words.DUPLICATE, "etcdserver: value is provided", "etcdserver: lease is provided", "compact"]
+    expected += ["etcdserver: invalid sort option", "put", "delete", "range", "txn"]
+    expected += ["txn that changed something", "nested txn", "failed comparison"]
+    assert not [each for each in expected if seen[each] < 10], seen

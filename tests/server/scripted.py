@@ -31,6 +31,11 @@ class ScriptedHost:
         self.identity = Identity(CLUSTER, ME, 0xD4)
         self.metrics = NodeMetrics()
         self.failed: StorageError | None = None
+        self.clock = self
+        self.time = 0
+
+    def now(self) -> int:
+        return self.time
 
     def fail(self, failure: StorageError) -> None:
         self.failed = failure
@@ -94,7 +99,7 @@ class ScriptedGroup:
 class World:
     """The member, and one client whose bytes reach it when `deliver` is called."""
 
-    def __init__(self, max_request_bytes: int = 1_572_864) -> None:
+    def __init__(self, max_request_bytes: int = 1_572_864, max_txn_ops: int = 128) -> None:
         self.host = ScriptedHost()
         self.group = ScriptedGroup()
         self.member = Member(
@@ -103,6 +108,7 @@ class World:
             {ME: "http://127.0.0.1:1", OTHER: "http://127.0.0.1:2"},
             bound=BOUND,
             max_request_bytes=max_request_bytes,
+            max_txn_ops=max_txn_ops,
             size=lambda: 4096,
         )
         self.router: Router = router_of(self.member)

@@ -5,7 +5,7 @@ The bytes are those that protobuf itself makes: fields in ascending order, defau
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 # Two digits in base 128 at a time: the last of a number, which end it, and those before, which say that more follow.
@@ -101,4 +101,24 @@ class Packer:
             parts.append(b"\x18\x01")
         if count:
             parts += (b" ", varint(count))
+        return b"".join(parts)
+
+    def delete_response(self, revision: int, deleted: int, previous: Sequence[Pair]) -> bytes:
+        """`etcdserverpb.DeleteRangeResponse`."""
+        parts = [self.header(revision)]
+        if deleted:
+            parts += (b"\x10", varint(deleted))
+        for pair in previous:
+            packed = key_value(pair)
+            parts += (b"\x1a", varint(len(packed)), packed)
+        return b"".join(parts)
+
+    def txn_response(self, revision: int, succeeded: bool, responses: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """`etcdserverpb.TxnResponse`. Each response: the tag of its field in `ResponseOp`, and the message itself."""
+        parts = [self.header(revision)]
+        if succeeded:
+            parts.append(b"\x10\x01")
+        for tag, packed in responses:
+            length = varint(len(packed))
+            parts += (b"\x1a", varint(1 + len(length) + len(packed)), tag, length, packed)
         return b"".join(parts)

@@ -47,6 +47,7 @@ WORKING: tuple[Flag, ...] = (
     Flag("heartbeat-interval", N, "100", "Milliseconds between a leader's heartbeats."),
     Flag("election-timeout", N, "1000", "Milliseconds without a leader before an election."),
     Flag("max-request-bytes", N, "1572864", "The largest request of a client, in bytes."),
+    Flag("max-txn-ops", N, "128", "How many operations a transaction may have."),
     Flag("log-level", T, "info", "debug, info, warn or error."),
     Flag("config-file", T, "", "Path of a YAML file with these names as keys; flags and variables win over it."),
 )
@@ -97,7 +98,7 @@ _BOOLEANS_WITHOUT_MEANING = _words(
     "experimental-max-learners-check v2-compat"
 )
 _TEXTS_WITHOUT_MEANING = _words(
-    "wal-dir max-snapshots max-wals backend-bbolt-freelist-type backend-batch-interval backend-batch-limit max-txn-ops "
+    "wal-dir max-snapshots max-wals backend-bbolt-freelist-type backend-batch-interval backend-batch-limit "
     "max-concurrent-streams grpc-keepalive-min-time grpc-keepalive-interval grpc-keepalive-timeout "
     "discovery-fallback discovery-proxy discovery-srv-name discovery-dial-timeout discovery-request-timeout "
     "discovery-keepalive-time discovery-keepalive-timeout auto-compaction-retention auto-compaction-mode "
@@ -131,7 +132,6 @@ NOTES: dict[str, str] = {
     "listen-metrics-urls": "/metrics and /health are served at --listen-client-urls",
     "pre-vote": "it is always on",
     "strict-reconfig-check": "it is always on",
-    "max-txn-ops": "transactions are not built yet",
     "log-outputs": "the log goes to the standard error output",
 }
 

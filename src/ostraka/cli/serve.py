@@ -70,6 +70,7 @@ def build(settings: Mapping[str, Setting], warnings: list[str]) -> ServerConfig:
         token=text.get("initial-cluster-token", default.token),
         settings=_engine_settings(settings),
         max_request_bytes=_number(settings, "max-request-bytes", default.max_request_bytes),
+        max_txn_ops=_number(settings, "max-txn-ops", default.max_txn_ops),
         log_level=LOG_LEVELS[_one_of(settings, "log-level", tuple(LOG_LEVELS), "info")],
     )
     check(config)

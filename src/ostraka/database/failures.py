@@ -17,7 +17,8 @@ FUTURE_REVISION = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revisio
 
 # Ours: etcd has neither sessions nor registered disks, and takes a comparison that it doesn't know for some other one.
 INVALID_COMPARISON = Failure(
-    Code.INVALID_ARGUMENT, "ostraka: a comparison of the transaction has an unknown target or result; nothing was done"
+    Code.INVALID_ARGUMENT,
+    "ostraka: a comparison has an unknown target or result, or a value that is not of its target",
 )
 MALFORMED = Failure(Code.UNIMPLEMENTED, "ostraka: the payload is no command that this version knows; nothing was done")
 OTHER_DISK = Failure(

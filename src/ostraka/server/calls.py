@@ -56,10 +56,10 @@ def finish(call: ServerCall, tally: Tally, message: bytes) -> None:
     call.reply(message)
 
 
-def refuse(call: ServerCall, tally: Tally, refusal: Refusal) -> None:
-    """End the call with this."""
+def refuse(call: ServerCall, tally: Tally, refusal: Refusal, detail: str = "") -> None:
+    """End the call with this. `detail`: ASCII, what etcd's text leaves out, in a trailer of our own."""
     tally.handled[refusal[0]] += 1
-    call.fail(*refusal)
+    call.fail(*refusal, [("ostraka-detail", detail)] if detail else ())
 
 
 def malformed(error: DecodeError) -> Refusal:

@@ -34,6 +34,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     token: str = DEFAULT_TOKEN
     settings: Settings = Settings()
     max_request_bytes: int = 1_572_864
+    max_txn_ops: int = 128
     max_connections: int = 4096
     log_level: str = "info"
 
@@ -70,8 +71,9 @@ def check(config: ServerConfig) -> None:
         for url in urls:
             _check_bindable(flag, url)
     _check_cluster(config)
-    if config.max_request_bytes < 1:
-        raise ConfigurationError(f"--max-request-bytes is {config.max_request_bytes}: give a number of at least 1")
+    for flag, number in (("max-request-bytes", config.max_request_bytes), ("max-txn-ops", config.max_txn_ops)):
+        if number < 1:
+            raise ConfigurationError(f"--{flag} is {number}: give a number of at least 1")
 
 
 def _check_times(settings: Settings) -> None:

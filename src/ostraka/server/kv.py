@@ -1,25 +1,47 @@
-"""etcd's KV service: Put and Range. The hot path of the server.
+"""etcd's KV service. Put and Range are the hot path of the server.
 
-A put is parsed, encoded once as a command, and proposed; its reply is packed by hand. A linearizable range first
-learns by ReadIndex that the local state is recent enough; a serializable one reads at once.
+What writes is parsed, encoded once as a command, and proposed; its reply is packed by hand. A linearizable range first
+learns by ReadIndex that the local state is recent enough; a serializable one reads at once. A transaction that can
+change nothing is read alike, and leaves no trace in the log.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
 from ostraka.api import etcd
-from ostraka.database.commands import Failure, Put, PutDone, Range, RangeDone, decode_reply, encode
+from ostraka.api.packing import Packer
+from ostraka.database.commands import (
+    Command,
+    Compact,
+    CompactDone,
+    Failure,
+    Put,
+    PutDone,
+    Range,
+    RangeDone,
+    Sweep,
+    SweepDone,
+    Txn,
+    decode_reply,
+    encode,
+)
 from ostraka.database.failures import EMPTY_KEY
+from ostraka.database.txn import objection, only_reads
 from ostraka.errors import OstrakaError
 from ostraka.model.requests import Request
 from ostraka.server.calls import SERVER_STOPPED, TOO_LARGE, Refusal, Tally, Waiting, finish, malformed, refuse
 from ostraka.server.member import Member
+from ostraka.server.translation import delete_of, delete_response, is_serializable, range_of, txn_of, txn_response
 from ostraka.transport.http2.server import Router, ServerCall
 
 _NO_KEY: Final[Refusal] = (EMPTY_KEY.code, EMPTY_KEY.message)
+
+Pack = Callable[[Packer, Any], bytes]
+"""Makes the message of what a command came to."""
 
 
 class KV:
@@ -29,6 +51,9 @@ class KV:
         self.member: Final = member
         self._put: Final = member.tally("/etcdserverpb.KV/Put")
         self._range: Final = member.tally("/etcdserverpb.KV/Range")
+        self._delete: Final = member.tally("/etcdserverpb.KV/DeleteRange")
+        self._txn: Final = member.tally("/etcdserverpb.KV/Txn")
+        self._compact: Final = member.tally("/etcdserverpb.KV/Compact")
         self._largest: Final = member.max_request_bytes
         self._propose: Final = member.group.propose
         self._put_request: Final = etcd.PutRequest.FromString
@@ -37,6 +62,9 @@ class KV:
     def register(self, router: Router) -> None:
         router.unary(self._put.path, self.put)
         router.unary(self._range.path, self.range)
+        router.unary(self._delete.path, self.delete_range)
+        router.unary(self._txn.path, self.txn)
+        router.unary(self._compact.path, self.compact)
 
     def put(self, call: ServerCall, message: bytes) -> None:
         """Set a key."""
@@ -49,7 +77,7 @@ class KV:
         if not ask.key or len(message) > self._largest or "hasleader" in call.head.metadata:
             refusal = self._put_refusal(call, ask, message)
             if refusal is not None:
-                refuse(call, self._put, refusal)
+                refuse(call, self._put, refusal, self._detail(refusal, message))
                 return
         command = Put(ask.key, ask.value, ask.lease, ask.prev_kv, ask.ignore_value, ask.ignore_lease)
         self._propose(Request(encode(command)), _Put(self.member, self._put, call).answered)
@@ -71,26 +99,69 @@ class KV:
         if refusal is not None:
             refuse(call, self._range, refusal)
         elif ask.serializable:
-            _read(self.member, self._range, call, _query(ask))
+            _read(self.member, self._range, call, range_of(ask))
         else:
-            self.member.group.read_index(_Range(self.member, self._range, call, _query(ask)).ready)
+            self.member.group.read_index(_Range(self.member, self._range, call, range_of(ask)).ready)
 
+    def delete_range(self, call: ServerCall, message: bytes) -> None:
+        """Delete one key or many."""
+        ask = self._opened(call, self._delete, etcd.DeleteRangeRequest, message)
+        if ask is None:
+            return
+        if not ask.key:
+            refuse(call, self._delete, _NO_KEY)
+        else:
+            self._order(call, self._delete, delete_of(ask), message, delete_response)
 
-def _query(ask: Any) -> Range:
-    return Range(
-        ask.key,
-        ask.range_end,
-        ask.limit,
-        ask.revision,
-        ask.sort_order,
-        ask.sort_target,
-        ask.keys_only,
-        ask.count_only,
-        ask.min_mod_revision,
-        ask.max_mod_revision,
-        ask.min_create_revision,
-        ask.max_create_revision,
-    )
+    def txn(self, call: ServerCall, message: bytes) -> None:
+        """Compare, then do one thing or the other."""
+        tally = self._txn
+        ask = self._opened(call, tally, etcd.TxnRequest, message)
+        if ask is None:
+            return
+        command = txn_of(ask)
+        refused = objection(command, self.member.max_txn_ops)
+        if refused is not None:
+            refuse(call, tally, (refused.failure.code, refused.failure.message), refused.detail)
+        elif not only_reads(command):
+            self._order(call, tally, command, message, txn_response)
+        elif is_serializable(ask):
+            _query(self.member, tally, call, command, txn_response)
+        else:
+            self.member.group.read_index(_Query(self.member, tally, call, command, txn_response).ready)
+
+    def compact(self, call: ServerCall, message: bytes) -> None:
+        """Forget what was before a revision."""
+        ask = self._opened(call, self._compact, etcd.CompactionRequest, message)
+        if ask is not None:
+            waiting = _Compact(self.member, self._compact, call, ask.physical)
+            self._propose(Request(encode(Compact(ask.revision))), waiting.answered)
+
+    def _opened(self, call: ServerCall, tally: Tally, kind: Any, message: bytes) -> Any:
+        """The request of a call that has come, or None: it has been refused."""
+        tally.started += 1
+        try:
+            ask = kind.FromString(message)
+        except DecodeError as error:
+            refuse(call, tally, malformed(error))
+            return None
+        refusal = self.member.gate(call)
+        if refusal is not None:
+            refuse(call, tally, refusal)
+            return None
+        return ask
+
+    def _order(self, call: ServerCall, tally: Tally, command: Command, message: bytes, pack: Pack) -> None:
+        """Have it executed in the order of the log, unless it is too large."""
+        if len(message) > self._largest:
+            refuse(call, tally, TOO_LARGE, self._detail(TOO_LARGE, message))
+        else:
+            self._propose(Request(encode(command)), _Write(self.member, tally, call, pack).answered)
+
+    def _detail(self, refusal: Refusal, message: bytes) -> str:
+        if refusal is not TOO_LARGE:
+            return ""
+        return f"a request of {len(message)} bytes, where at most {self._largest} are allowed"
 
 
 def _read(member: Member, tally: Tally, call: ServerCall, query: Range) -> None:
@@ -138,3 +209,82 @@ class _Range(Waiting):
             refuse(self.call, self.tally, self.member.refusal(error))
         else:
             _read(self.member, self.tally, self.call, self.query)
+
+
+def _query(member: Member, tally: Tally, call: ServerCall, command: Txn, pack: Pack) -> None:
+    """Answer from the applied state what is less frequent than a range."""
+    found = member.query(command)
+    if found is None:
+        refuse(call, tally, SERVER_STOPPED)
+    elif type(found) is Failure:
+        refuse(call, tally, (found.code, found.message))
+    else:
+        finish(call, tally, pack(member.packer, found))
+
+
+class _Query(Waiting):
+    __slots__ = ("command", "pack")
+
+    def __init__(self, member: Member, tally: Tally, call: ServerCall, command: Txn, pack: Pack) -> None:
+        super().__init__(member, tally, call)
+        self.command = command
+        self.pack = pack
+
+    def ready(self, error: OstrakaError | None) -> None:
+        """The local state may be read now, or it can't be told whether it may."""
+        if self.ended():
+            return
+        if error is not None:
+            refuse(self.call, self.tally, self.member.refusal(error))
+        else:
+            _query(self.member, self.tally, self.call, self.command, self.pack)
+
+
+class _Write(Waiting):
+    __slots__ = ("pack",)
+
+    def __init__(self, member: Member, tally: Tally, call: ServerCall, pack: Pack) -> None:
+        super().__init__(member, tally, call)
+        self.pack = pack
+
+    def answered(self, reply: bytes | None, error: OstrakaError | None) -> None:
+        """The group's answer: the machine's reply, or an error."""
+        if self.ended():
+            return
+        if reply is None:
+            assert error is not None, "exactly one of the two is given"
+            refuse(self.call, self.tally, self.member.refusal(error))
+            return
+        done = decode_reply(reply)
+        if isinstance(done, Failure):
+            refuse(self.call, self.tally, (done.code, done.message))
+        else:
+            self.done(done)
+
+    def done(self, done: Any) -> None:
+        """It has been executed."""
+        finish(self.call, self.tally, self.pack(self.member.packer, done))
+
+
+class _Compact(_Write):
+    """If the caller wants to wait until the rows are gone, their removal is asked for again and again."""
+
+    __slots__ = ("physical",)
+
+    def __init__(self, member: Member, tally: Tally, call: ServerCall, physical: bool) -> None:
+        super().__init__(member, tally, call, _header)
+        self.physical = physical
+
+    def done(self, done: CompactDone | SweepDone) -> None:
+        """A step has been executed."""
+        if self.call.over:
+            return
+        if self.physical and (isinstance(done, CompactDone) or done.left):
+            self.member.waiting[self] = self.member.host.clock.now() + self.member.bound
+            self.member.group.propose(Request(encode(Sweep())), self.answered)
+        else:
+            super().done(done)
+
+
+def _header(packer: Packer, done: CompactDone | SweepDone) -> bytes:
+    return packer.header(done.revision)

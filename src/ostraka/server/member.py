@@ -25,6 +25,7 @@ class Member:
         *,
         bound: Duration,
         max_request_bytes: int,
+        max_txn_ops: int,
         size: Callable[[], int],
     ) -> None:
         """`addresses`: each member's peer URL. `bound`: how long a call may wait. `size`: bytes of state."""
@@ -33,6 +34,7 @@ class Member:
         self.addresses: Final = addresses
         self.bound: Final = bound
         self.max_request_bytes: Final = max_request_bytes
+        self.max_txn_ops: Final = max_txn_ops
         self.size: Final = size
         self.id: Final = host.identity.member
         self.cluster_id: Final = host.identity.cluster

@@ -139,6 +139,7 @@ class Server:
             config.peer_addresses(),
             bound=config.request_bound(),
             max_request_bytes=config.max_request_bytes,
+            max_txn_ops=config.max_txn_ops,
             size=lambda: directory_size(config.data_dir / TABLE),
         )
         pages = Pages(self.member, registry_of(self.member, traffic))

@@ -143,6 +143,27 @@ def test_a_member_of_another_cluster_is_refused_with_the_reason(caplog: pytest.L
         run(scene)
 
 
+def test_whoever_is_refused_learns_why_even_if_it_was_called(caplog: pytest.LogCaptureFixture) -> None:
+    """The member with the lower id dials, and finds out last that it won't have the other; said once, not for ever."""
+
+    async def scene() -> None:
+        async with pair() as (one, first, two, second):
+            one.admit = lambda hello: "your disk is another's" if hello.member == 2 else ""
+            for network in (one, two):
+                for link in list(network._links.values()):
+                    link.close()
+            async with asyncio.timeout(PATIENCE):
+                while caplog.text.count("the member refuses the connection: your disk is another's") < 1:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)  # Some more attempts.
+            assert first.up == set() and second.up == set()
+            assert caplog.text.count("the member refuses the connection: your disk is another's") == 1
+            assert caplog.text.count("connection refused: your disk is another's") == 1
+
+    with caplog.at_level(logging.WARNING, "ostraka.peers"):
+        run(scene)
+
+
 @pytest.mark.parametrize(
     "noise",
     [b"GET / HTTP/1.1\r\n\r\n" * 50, b"\xff" * 100, (MAX_FRAME + 1).to_bytes(4, "big"), b"\x00\x00\x00\x01\x90"],

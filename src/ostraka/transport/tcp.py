@@ -1,8 +1,9 @@
 """The peers' network over TCP: two connections for each pair of members, one of them for bulk.
 
-The member with the lower id dials. Each side says `Hello` first; a refusal names its reason, and both
-sides log it. Frames are gathered during a turn of the loop and leave in one write. A link whose queue
-is full drops frames: the engines expect a network that loses.
+The member with the lower id dials and says `Hello`; the other answers with its own, and the first says it
+once more to confirm. Either may refuse instead: with a reason, which both sides log. Frames are gathered
+during a turn of the loop and leave in one write. A link whose queue is full drops frames: the engines
+expect a network that loses.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ostraka.transport.wire import Hello
 MAX_QUEUED: Final = 64 << 20  # Bytes waiting to be sent on one connection; above it frames are dropped.
 FIRST_RETRY: Final = 0.05  # Seconds before a lost connection is dialled again; doubled up to LAST_RETRY.
 LAST_RETRY: Final = 1.0
+MAX_COMPLAINTS: Final = 1000  # Different ones remembered, so that noise from outside can't fill memory or log.
 PATIENCE: Final = 5.0  # Seconds in which a hello must come, and sent bytes must be acknowledged.
 
 log = logging.getLogger("ostraka.peers")
@@ -107,7 +109,6 @@ class TcpNetwork:
         while True:
             try:
                 connection = await self._call(member, channel)
-                self.complain(self.members[member], "")
                 await connection.closed
                 wait = FIRST_RETRY if connection.established else wait
             except (OSError, TimeoutError) as error:
@@ -125,11 +126,12 @@ class TcpNetwork:
         return connection
 
     def complain(self, about: str, reason: str) -> None:
-        """Log a reason once, until it changes."""
-        if self._complaints.get(about, "") != reason:
+        """Log a reason once, until it changes; "" takes the last one back."""
+        if not reason:
+            self._complaints.pop(about, None)
+        elif self._complaints.get(about) != reason and len(self._complaints) < MAX_COMPLAINTS:
             self._complaints[about] = reason
-            if reason:
-                log.warning("%s: %s", about, reason)
+            log.warning("%s: %s", about, reason)
 
     def established(self, link: _Connection) -> None:
         """The hellos have been exchanged. A new connection takes the place of an old one: the peer has restarted."""
@@ -139,6 +141,7 @@ class TcpNetwork:
             self._forget(old)
             old.close()
         self._links[key] = link
+        self.complain(link.name, "")
         if link.channel == Channel.CONSENSUS and self.receiver is not None:
             self.receiver.link_up(link.peer)
 
@@ -179,7 +182,8 @@ class _Connection(asyncio.Protocol):
         self._queue: list[bytes] = []
         self._queued = 0
         self._patience: asyncio.TimerHandle | None = None
-        self._name = "a peer"
+        self.name = "a peer"
+        self._greeted = False  # At the accepting end: the caller's first hello was good.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -187,7 +191,7 @@ class _Connection(asyncio.Protocol):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * PATIENCE))
-        self._name = self.network.members.get(self.peer) or str(transport.get_extra_info("peername"))
+        self.name = self.network.members.get(self.peer) or f"a caller from {transport.get_extra_info('peername')[0]}"
         self._patience = self.network.loop.call_later(PATIENCE, self.close)
         if self.dials:
             self._say_hello("")
@@ -249,24 +253,29 @@ class _Connection(asyncio.Protocol):
         return True
 
     def _meet(self, frame: bytes) -> bool:
-        """The first frame: the other side's hello."""
+        """The first frames: the other side's hello, and at the accepting end its confirmation."""
         try:
             hello = wire.decode_hello(frame)
         except (msgspec.DecodeError, msgspec.ValidationError):
             return self._refuse("this is not an Ostraka peer port")
+        if hello.member in self.network.members:
+            self.name = self.network.members[hello.member]
         if hello.refusal:
-            self.network.complain(self._name, f"the member refuses the connection: {hello.refusal}")
+            self.network.complain(self.name, f"the member refuses the connection: {hello.refusal}")
             self.close()
             return False
         reason = wire.judge(hello, self.network.hello) or self._stranger(hello) or self.network.admit(hello)
         if reason:
             return self._refuse(reason)
+        self.peer = hello.member
+        self.channel = Channel(hello.channel)
+        if self.dials or not self._greeted:
+            self._greeted = True
+            self._say_hello("")
+            if not self.dials:
+                return True  # Until the caller confirms: it may have to refuse us.
         if self._patience is not None:
             self._patience.cancel()
-        if not self.dials:
-            self.peer = hello.member
-            self.channel = Channel(hello.channel)
-            self._say_hello("")
         self.established = True
         self.network.established(self)
         return True
@@ -281,7 +290,7 @@ class _Connection(asyncio.Protocol):
         return ""
 
     def _refuse(self, reason: str) -> bool:
-        self.network.complain(self._name, f"connection refused: {reason}")
+        self.network.complain(self.name, f"connection refused: {reason}")
         self._say_hello(reason)
         self.close()
         return False

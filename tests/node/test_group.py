@@ -306,5 +306,6 @@ def test_a_log_segment_goes_when_it_is_released_and_the_hard_state_is_carried() 
 def test_the_table_says_what_it_is_a_state_of() -> None:
     scene = Scene()
     scene.does(effects.Commit((entry(1, b"x"), entry(2, b"y", epoch=4))))
+    scene.clock.advance(SECOND)
     stored = scene.group.table.get(APPLIED)
     assert stored is not None and msgspec.msgpack.decode(stored, type=SnapshotMeta) == SnapshotMeta(4, 2, 20, MEMBERS)

@@ -66,6 +66,49 @@ def test_keys_of_any_length(store: Store, length: int) -> None:
     assert list(table.scan(b"", None)) == []
 
 
+ACTS = st.tuples(
+    st.sampled_from(["get", "get", "put", "put", "delete", "commit", "discard"]),
+    st.integers(0, 9),
+    st.binary(max_size=9),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(acts=st.lists(ACTS, max_size=60), cache_size=st.sampled_from([0, 1, 900, 1 << 20]))
+def test_a_cache_shows_what_would_be_read_without_it(acts: list[tuple[str, int, bytes]], cache_size: int) -> None:
+    table = MemoryStore(lambda callback: None).table(P, cache_size)
+    committed: dict[bytes, bytes] = {}
+    now: dict[bytes, bytes] = {}
+    for act, number, value in acts:
+        key = b"k%d" % number
+        match act:
+            case "put":
+                table.put(key, value)
+                now[key] = value
+            case "delete":
+                table.delete(key)
+                now.pop(key, None)
+            case "commit":
+                table.commit()
+                committed = dict(now)
+            case "discard":
+                table.discard()
+                now = dict(committed)
+            case _:
+                assert table.get(key) == now.get(key)
+    assert {key: table.get(key) for key in now} == now == dict(table.scan(b"", None))
+
+
+def test_a_cache_is_bounded(store: Store) -> None:
+    table = store.table(P, cache_size=100_000)
+    for number in range(1000):
+        table.put(b"%d" % number, b"x" * 1000)
+        table.get(b"%d" % number)
+    table.commit()
+    kept = len(table._hot) + len(table._warm)
+    assert 40 < kept < 100 and table.get(b"0") == b"x" * 1000
+
+
 def test_an_empty_value_is_not_a_missing_one(store: Store) -> None:
     table = store.table(P)
     table.put(b"k", b"")

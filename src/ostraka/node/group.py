@@ -41,6 +41,12 @@ Observer = Callable[[Entry, Outcome], None]
 APPLIED: Final = b"\x00applied"
 """Where a group's table says what it is a state of. Keys that begin with a zero byte belong to the node."""
 
+COMMIT_BYTES: Final = 1 << 20
+"""So many bytes are applied before the store is handed what they changed, unless the host's time comes first."""
+
+TABLE_CACHE: Final = 32 << 20
+"""Bytes of rows that are kept at hand: a put looks at the row that it replaces."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_meta = msgspec.msgpack.Decoder(SnapshotMeta).decode
 
@@ -71,7 +77,7 @@ class Group:
     ) -> None:
         self.id: Final = group_id
         self.engine: Engine  # Set by `begin`.
-        self.table: Table = host.store.table(descriptor.prefix(group_id))
+        self.table: Table = host.store.table(descriptor.prefix(group_id), TABLE_CACHE)
         self.machine: Machine = machine(self.table)
         self.meta: SnapshotMeta  # What the applied state is a state of. Set by `begin`.
         self.flushed: Index = 0
@@ -81,6 +87,7 @@ class Group:
         self.observers: list[Observer] = []
         self.members_active: Callable[[Members], None] = lambda members: None
         self.unflushed_bytes = 0
+        self._uncommitted = 0  # Entries and bytes applied since the store was last handed what they changed.
         self._host: Final = host
         self._make_machine: Final = machine
         self._descriptor = descriptor
@@ -203,6 +210,13 @@ class Group:
                 self._host.network.send(member, frame)
         self.happened(events.Saved(saved))
 
+    def commit_table(self) -> None:
+        """Hand what was applied to the store, with the position that it is a state of, as one atomic batch."""
+        if self._uncommitted:
+            self._uncommitted = 0
+            self.table.put(APPLIED, _encode(self.meta))
+            self.table.commit()
+
     def was_flushed(self, index: Index) -> None:
         """The table survives a crash as it was at this index."""
         self.flushed = max(self.flushed, index)
@@ -277,8 +291,11 @@ class Group:
             self._host.metrics.proposals_applied += sum(map(len, outcome.replies))
             for observer in self.observers:
                 observer(entry, outcome)
-        self.table.put(APPLIED, _encode(self.meta))
-        self.table.commit()
+            self._uncommitted += 1 + entry.size()
+        if self._uncommitted > COMMIT_BYTES:
+            self.commit_table()
+        else:
+            self._host.commit_later(self)
         for named in effect.named:
             for token, reply in zip(named.tokens, replies[named.index][named.batch], strict=True):
                 self._answers.pop(token)(reply, None)
@@ -320,6 +337,7 @@ class Group:
         self._hold()
 
     def _hold(self) -> None:
+        self.commit_table()
         pinned = self._host.store.pin(self._descriptor.prefix(self.id))
         self._held = Held(self.meta, pinned, self._host.clock.now())
         self._host.metrics.snapshots_taken += 1
@@ -330,7 +348,7 @@ class Group:
             self._pull.stop()
         prefix = self._descriptor.next().prefix(self.id)
         self._host.store.drop(prefix)
-        table = self._host.store.table(prefix)
+        table = self._host.store.table(prefix, TABLE_CACHE)
         self._pull = Pull(
             self.id, effect, table, self._host.dice.getrandbits(63), self._host.clock, self._host.network, self._fetched
         )
@@ -357,6 +375,7 @@ class Group:
         self._host.store.drop(self._descriptor.prefix(self.id))
         self._descriptor = self._descriptor.next()
         self._pull = None
+        self._uncommitted = 0
         self.table = pull.table
         self.machine = self._make_machine(self.table)
         applied = self.table.get(APPLIED)

@@ -12,7 +12,7 @@ from ostraka.errors import StorageError
 from ostraka.model import events
 from ostraka.model.effects import Record
 from ostraka.model.engine import Consensus, Engine, Settings
-from ostraka.model.ids import SECOND, Dice, Duration, GroupId, Instant, NodeId
+from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, GroupId, Instant, NodeId
 from ostraka.model.machine import Machine, Table
 from ostraka.model.requests import Members, SnapshotMeta
 from ostraka.node.clock import Clock, Timer
@@ -28,6 +28,8 @@ from ostraka.transport.network import Network
 
 DEFAULT_GROUP: Final[GroupId] = 1
 """The group of the default keyspace: etcd's."""
+
+COMMIT_EVERY: Final[Duration] = 20 * MILLISECOND
 
 _DESCRIPTORS: Final = b"d"
 _encode = msgspec.msgpack.Encoder().encode
@@ -82,6 +84,7 @@ class Host:
         self._stopped = False
         self._alarm: Timer | None = None
         self._alarm_at: Instant | None = None
+        self._to_commit: dict[GroupId, Group] = {}
         self._flushing = False
         self._flushed_at: Instant = 0
         self._restless = False  # Records became durable since the log was last told to mark them so.
@@ -199,8 +202,26 @@ class Host:
         self._descriptors.put(group_id.to_bytes(8, "big"), _encode(descriptor))
         self._descriptors.commit()
 
+    def commit_later(self, group: Group) -> None:
+        """Let some more be applied before the store is handed it: fewer and larger batches cost less."""
+        if not self._to_commit:
+            self.clock.call_at(self.clock.now() + COMMIT_EVERY, self._commit_tables)
+        self._to_commit[group.id] = group
+
+    def _commit_tables(self) -> None:
+        groups, self._to_commit = self._to_commit, {}
+        if self._stopped:
+            return
+        try:
+            for group in groups.values():
+                group.commit_table()
+        except StorageError as failure:
+            self.fail(failure)
+
     def flush(self, done: Callable[[], None]) -> None:
-        """Make all tables durable as they are now; `done` is called unless that fails."""
+        """Make all tables durable as they are now; `done` is called unless that fails. Raises StorageError."""
+        for group in self.groups.values():
+            group.commit_table()
         applied = {group_id: group.applied for group_id, group in self.groups.items()}
         tables = {group_id: group.table for group_id, group in self.groups.items()}
         for group in self.groups.values():
@@ -241,7 +262,10 @@ class Host:
         late = now - self._flushed_at >= self.upkeep.flush_every
         if behind and not self._flushing and (late or unflushed >= self.upkeep.flush_bytes):
             self._flushing = True
-            self.flush(self._kept_up)
+            try:
+                self.flush(self._kept_up)
+            except StorageError as failure:
+                self.fail(failure)
 
     def _kept_up(self) -> None:
         self._flushing = False

@@ -30,7 +30,7 @@ Flushed = Callable[[StorageError | None], None]
 
 FORMAT: Final = 1
 _FORMAT_KEY: Final = b"\x00format"
-_NOTHING_PENDING: Final = b"\x00nothing is pending for this key"
+_NOTHING_HERE: Final = b"\x00nothing is known here of this key"
 
 
 class Pinned(Protocol):
@@ -45,8 +45,11 @@ class Pinned(Protocol):
 class Store(Protocol):
     """All tables of a process. No prefix may begin with another one, with a zero byte, or with 0xff."""
 
-    def table(self, prefix: bytes) -> Table:
-        """A view of the keys that begin with `prefix`, which the table does not show."""
+    def table(self, prefix: bytes, cache_size: int = 0) -> Table:
+        """A view of the keys that begin with `prefix`, which the table does not show.
+
+        With a cache, of so many bytes, it must be the only table of its prefix that is written through.
+        """
 
     def flush(self, done: Flushed) -> None:
         """Make all that was committed before durable."""
@@ -72,9 +75,13 @@ class Backing(Protocol):
 class Table:
     """An ordered map from bytes to bytes under one prefix of a store. Raises Corruption, StorageError."""
 
-    def __init__(self, backing: Backing, prefix: bytes) -> None:
+    def __init__(self, backing: Backing, prefix: bytes, cache_size: int) -> None:
         """Use `Store.table`."""
         self._prefix: Final = prefix
+        self._cache_size: Final = cache_size
+        self._hot: Batch = {}  # What was read lately, as it is with the pending writes,
+        self._hot_size = 0  # in bytes, and once that is half of what may be,
+        self._warm: Batch = {}  # moved here, in place of what was there.
         self._read: Final = backing.read
         self._items: Final = backing.items
         self._write: Final = backing.write
@@ -84,20 +91,35 @@ class Table:
 
     def get(self, key: bytes) -> bytes | None:
         key = self._prefix + key
-        value = self._pending.get(key, _NOTHING_PENDING)
-        return self._read(key) if value is _NOTHING_PENDING else value
+        value = self._hot.get(key, _NOTHING_HERE)
+        if value is _NOTHING_HERE:
+            value = self._pending.get(key, _NOTHING_HERE)
+            if value is _NOTHING_HERE:
+                value = self._warm.get(key, _NOTHING_HERE)
+                if value is _NOTHING_HERE:
+                    value = self._read(key)
+            if self._cache_size:
+                self._remember(key, value)
+        return value
 
     def put(self, key: bytes, value: bytes) -> None:
-        key = self._prefix + key
+        self._set(self._prefix + key, value)
+
+    def delete(self, key: bytes) -> None:
+        self._set(self._prefix + key, None)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
         if key not in self._pending:
             self._unsorted.append(key)
         self._pending[key] = value
+        if key in self._hot or key in self._warm:
+            self._remember(key, value)
 
-    def delete(self, key: bytes) -> None:
-        key = self._prefix + key
-        if key not in self._pending:
-            self._unsorted.append(key)
-        self._pending[key] = None
+    def _remember(self, key: bytes, value: bytes | None) -> None:
+        self._hot[key] = value
+        self._hot_size += len(key) + (200 if value is None else 200 + len(value))  # Objects cost some, too.
+        if 2 * self._hot_size > self._cache_size:
+            self._warm, self._hot, self._hot_size = self._hot, {}, 0
 
     def scan(self, start: bytes, stop: bytes | None, reverse: bool = False) -> Iterator[Pair]:
         """The pairs with start ≤ key < stop in the order of their bytes; `stop` None: to the end.
@@ -118,13 +140,12 @@ class Table:
         """Apply the pending writes, all or none."""
         if self._pending:
             self._write(self._pending)
-            self.discard()
+            self._pending, self._sorted, self._unsorted = {}, [], []
 
     def discard(self) -> None:
         """Forget the pending writes."""
-        self._pending = {}
-        self._sorted = []
-        self._unsorted = []
+        self._pending, self._sorted, self._unsorted = {}, [], []
+        self._hot, self._hot_size, self._warm = {}, 0, {}
 
     def _pending_between(self, first: bytes, last: bytes) -> list[tuple[bytes, bytes | None]]:
         order, added = self._sorted, self._unsorted
@@ -170,8 +191,8 @@ class RocksStore:
             self._flush_db()
         self._thread: Final = ThreadPoolExecutor(1, "ostraka-flush")
 
-    def table(self, prefix: bytes) -> Table:
-        return Table(self, prefix)
+    def table(self, prefix: bytes, cache_size: int = 0) -> Table:
+        return Table(self, prefix, cache_size)
 
     def flush(self, done: Flushed) -> None:
         self._thread.submit(self._flush, done)
@@ -323,8 +344,8 @@ class MemoryStore:
         self._ended = 0  # done,
         self._lost = 0  # and lost in a crash.
 
-    def table(self, prefix: bytes) -> Table:
-        return Table(self, prefix)
+    def table(self, prefix: bytes, cache_size: int = 0) -> Table:
+        return Table(self, prefix, cache_size)
 
     def flush(self, done: Flushed) -> None:
         self._undo.append({})

@@ -36,6 +36,7 @@ bench: install
 
 soak: install
 	OSTRAKA_SEEDS=20000 $(BIN)/pytest -n 2 --timeout 7200 tests/simulation tests/consensus
+	OSTRAKA_DIFFERENTIAL=1000000 $(BIN)/pytest tests/differential
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

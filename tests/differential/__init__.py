@@ -1,0 +1,1 @@
+"""Ostraka beside a real etcd: the same requests, and the same answers."""

@@ -16,7 +16,7 @@ from ostraka.cli.ask import prefix_end
 def test_help_names_every_command(capsys, word):
     assert main([word]) == 0
     shown = capsys.readouterr().out
-    for name in ("serve", "demo", "put", "get", "status", "members"):
+    for name in ("serve", "demo", "put", "get", "del", "ls", "txn", "compaction", "status", "members"):
         assert f"\n  {name} " in shown
 
 

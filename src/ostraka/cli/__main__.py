@@ -14,6 +14,10 @@ Usage: ostraka <command> [options]
   demo       run a cluster on this machine, and watch it lose and replace its leader
   put        set a key
   get        read keys
+  del        delete keys
+  ls         list keys as paths
+  txn        compare, then do one thing or the other, all at once
+  compaction forget how the keys were before a revision
   status     ask each endpoint how it is
   members    list the members of the cluster
 
@@ -32,10 +36,18 @@ def _command(name: str) -> Command | None:
             from ostraka.cli import demo
 
             return demo.main
-        case "put" | "get" | "status" | "members":
+        case "put" | "get" | "del" | "compaction" | "status" | "members":
             from ostraka.cli import ask
 
             return ask.COMMANDS[name]
+        case "txn":
+            from ostraka.cli import txn
+
+            return txn.txn
+        case "ls":
+            from ostraka.cli import ls
+
+            return ls.ls
         case _:
             return None
 

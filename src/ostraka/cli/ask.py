@@ -1,59 +1,86 @@
-"""`ostraka put`, `get`, `status` and `members`: one question to a running cluster."""
+"""`ostraka put`, `get`, `del`, `compaction`, `status` and `members`: one question to a running cluster."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ostraka.api import etcd
+from ostraka.cli.printing import FORMS, as_dict, print_as, shown
 from ostraka.client.blocking import Client, split
 from ostraka.errors import OstrakaError, OutcomeUnknown
 
 DEFAULT_ENDPOINTS = "127.0.0.1:2379"
-DONE, NOT_DONE, UNKNOWN = 0, 1, 3
+DONE, NOT_DONE, WRONG_USAGE, UNKNOWN = 0, 1, 2, 3
 
 
 def put(arguments: Sequence[str]) -> int:
     """`ostraka put KEY VALUE`"""
-    parser = _parser("put", "Set a key.")
+    parser = parser_of("put", "Set a key.")
     parser.add_argument("key")
     parser.add_argument("value")
     options = parser.parse_args(arguments)
     request = etcd.PutRequest(key=os.fsencode(options.key), value=os.fsencode(options.value))
-    return _ask(options, "/etcdserverpb.KV/Put", request, lambda reply: ["OK"], _PUT_TABLE)
+    return ask(options, "/etcdserverpb.KV/Put", request, lambda reply: ["OK"], _PUT_TABLE)
 
 
 def get(arguments: Sequence[str]) -> int:
     """`ostraka get KEY [END]`"""
-    parser = _parser("get", "Read a key, or the keys from KEY up to, and without, END.")
-    parser.add_argument("key")
-    parser.add_argument("end", nargs="?", default="")
-    parser.add_argument("--prefix", action="store_true", help="all keys that begin with KEY")
+    parser = parser_of("get", "Read a key, or the keys from KEY up to, and without, END.")
+    _add_range(parser)
     parser.add_argument("--limit", type=int, default=0, help="at most so many keys")
+    parser.add_argument("--rev", type=int, default=0, metavar="REVISION", help="as they were at this revision")
     parser.add_argument("--serializable", action="store_true", help="ask one member only; it may be behind")
     options = parser.parse_args(arguments)
-    key, end = os.fsencode(options.key), os.fsencode(options.end)
-    if options.prefix:
-        key, end = key or b"\0", prefix_end(key)
-    request = etcd.RangeRequest(key=key, range_end=end, limit=options.limit, serializable=options.serializable)
-    return _ask(options, "/etcdserverpb.KV/Range", request, _plain_pairs, _GET_TABLE)
+    key, end = _range_of(options)
+    request = etcd.RangeRequest(
+        key=key, range_end=end, limit=options.limit, revision=options.rev, serializable=options.serializable
+    )
+    return ask(options, "/etcdserverpb.KV/Range", request, lambda reply: pair_lines(reply.kvs), _GET_TABLE)
+
+
+def delete(arguments: Sequence[str]) -> int:
+    """`ostraka del KEY [END]`"""
+    parser = parser_of("del", "Delete a key, or the keys from KEY up to, and without, END; says how many there were.")
+    _add_range(parser)
+    parser.add_argument("--prev-kv", action="store_true", help="show what was deleted")
+    options = parser.parse_args(arguments)
+    key, end = _range_of(options)
+    request = etcd.DeleteRangeRequest(key=key, range_end=end, prev_kv=options.prev_kv)
+    return ask(
+        options,
+        "/etcdserverpb.KV/DeleteRange",
+        request,
+        lambda reply: [str(reply.deleted), *pair_lines(reply.prev_kvs)],
+        _DELETE_TABLE,
+    )
+
+
+def compaction(arguments: Sequence[str]) -> int:
+    """`ostraka compaction REVISION`"""
+    parser = parser_of("compaction", "Forget how the keys were before REVISION. This can't be undone.")
+    parser.add_argument("revision", type=int)
+    parser.add_argument("--physical", action="store_true", help="wait until what was forgotten is removed")
+    options = parser.parse_args(arguments)
+    request = etcd.CompactionRequest(revision=options.revision, physical=options.physical)
+    said = [f"compacted revision {options.revision}"]
+    return ask(options, "/etcdserverpb.KV/Compact", request, lambda reply: said, _PUT_TABLE)
 
 
 def members(arguments: Sequence[str]) -> int:
     """`ostraka members`"""
-    options = _parser("members", "List the members of the cluster.").parse_args(arguments)
+    options = parser_of("members", "List the members of the cluster.").parse_args(arguments)
     options.output = options.output or "table"
     request = etcd.MemberListRequest(linearizable=True)
-    return _ask(options, "/etcdserverpb.Cluster/MemberList", request, lambda reply: [], _MEMBERS_TABLE)
+    return ask(options, "/etcdserverpb.Cluster/MemberList", request, lambda reply: [], _MEMBERS_TABLE)
 
 
 def status(arguments: Sequence[str]) -> int:
     """`ostraka status`: every endpoint is asked, and those that fail are named."""
-    options = _parser("status", "Ask each endpoint how it is.").parse_args(arguments)
+    options = parser_of("status", "Ask each endpoint how it is.").parse_args(arguments)
     replies, code = [], DONE
     for endpoint in options.endpoints:
         try:
@@ -64,14 +91,15 @@ def status(arguments: Sequence[str]) -> int:
             code = NOT_DONE
         else:
             replies.append((endpoint, reply))
-    if options.output == "json":
-        print(json.dumps([{"endpoint": endpoint, "status": _as_dict(reply)} for endpoint, reply in replies]))
-    elif replies:
-        _print_table(_STATUS_HEAD, [_status_row(endpoint, reply) for endpoint, reply in replies])
+    form = options.output or "table"
+    if replies or form != "table":
+        rows = [_status_row(endpoint, reply) for endpoint, reply in replies]
+        document = [{"endpoint": endpoint, "status": as_dict(reply)} for endpoint, reply in replies]
+        print_as(form, [], _STATUS_HEAD, rows, document)
     return code
 
 
-COMMANDS = {"put": put, "get": get, "status": status, "members": members}
+COMMANDS = {"put": put, "get": get, "del": delete, "compaction": compaction, "status": status, "members": members}
 
 Table = tuple[Sequence[str], Callable[[Any], list[Sequence[object]]]]
 
@@ -79,9 +107,10 @@ _PUT_TABLE: Table = (("revision",), lambda reply: [(reply.header.revision,)])
 _GET_TABLE: Table = (
     ("key", "value", "created", "modified", "version"),
     lambda reply: [
-        (_shown(kv.key), _shown(kv.value), kv.create_revision, kv.mod_revision, kv.version) for kv in reply.kvs
+        (shown(kv.key), shown(kv.value), kv.create_revision, kv.mod_revision, kv.version) for kv in reply.kvs
     ],
 )
+_DELETE_TABLE: Table = (("deleted", "revision"), lambda reply: [(reply.deleted, reply.header.revision)])
 _MEMBERS_TABLE: Table = (
     ("id", "name", "peer URLs", "client URLs", "learner"),
     lambda reply: [
@@ -98,13 +127,14 @@ def _status_row(endpoint: str, reply: Any) -> Sequence[object]:
     return endpoint, f"{me:x}", reply.version, reply.dbSize, reply.leader == me, *numbers, ", ".join(reply.errors)
 
 
-def _parser(name: str, text: str) -> argparse.ArgumentParser:
+def parser_of(name: str, text: str) -> argparse.ArgumentParser:
+    """The options that all commands have."""
     parser = argparse.ArgumentParser(prog=f"ostraka {name}", description=text)
     default = os.environ.get("OSTRAKA_ENDPOINTS") or DEFAULT_ENDPOINTS
     parser.add_argument(
         "--endpoints", type=_endpoints, default=default, help=f"host:port,… or OSTRAKA_ENDPOINTS; now {default}"
     )
-    parser.add_argument("-o", "--output", choices=("table", "json"), help="how to print the answer")
+    parser.add_argument("-o", "--output", choices=FORMS, help="how to print the answer")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="the longest wait; 5")
     return parser
 
@@ -117,45 +147,38 @@ def _endpoints(text: str) -> list[str]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _ask(options: argparse.Namespace, path: str, request: Any, plain: Callable[[Any], list[str]], table: Table) -> int:
-    """Call, and print the reply in the form that was asked for."""
+def _add_range(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key")
+    parser.add_argument("end", nargs="?", default="")
+    parser.add_argument("--prefix", action="store_true", help="all keys that begin with KEY")
+
+
+def _range_of(options: argparse.Namespace) -> tuple[bytes, bytes]:
+    key, end = os.fsencode(options.key), os.fsencode(options.end)
+    return (key or b"\0", prefix_end(key)) if options.prefix else (key, end)
+
+
+def ask(options: argparse.Namespace, path: str, request: Any, plain: Callable[[Any], list[str]], table: Table) -> int:
+    """Call, and print the reply in the form that was asked for. Returns the exit code."""
     try:
         with Client(options.endpoints, options.timeout) as client:
             reply = client.call(path, request)
     except OstrakaError as error:
-        print(f"ostraka: {error}", file=sys.stderr)
-        return UNKNOWN if isinstance(error, OutcomeUnknown) else NOT_DONE
-    if options.output == "json":
-        print(json.dumps(_as_dict(reply)))
-    elif options.output == "table":
-        head, rows = table
-        _print_table(head, rows(reply))
-    else:
-        for line in plain(reply):
-            print(line)
+        return failed(error)
+    head, rows = table
+    print_as(options.output, plain(reply), head, rows(reply), as_dict(reply) if options.output else None)
     return DONE
 
 
-def _plain_pairs(reply: Any) -> list[str]:
-    return [_shown(part) for kv in reply.kvs for part in (kv.key, kv.value)]
+def failed(error: OstrakaError) -> int:
+    """Say so. Returns the exit code."""
+    print(f"ostraka: {error}", file=sys.stderr)
+    return UNKNOWN if isinstance(error, OutcomeUnknown) else NOT_DONE
 
 
-def _shown(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
-
-
-def _as_dict(reply: Any) -> Any:
-    """As etcd's JSON gateway shows it: bytes in base64, 64-bit numbers as text."""
-    from google.protobuf.json_format import MessageToDict
-
-    return MessageToDict(reply, preserving_proto_field_name=True)
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    texts = [tuple(head), *(tuple(map(str, row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+def pair_lines(kvs: Sequence[Any]) -> list[str]:
+    """Key and value of each, on lines of their own."""
+    return [shown(part) for kv in kvs for part in (kv.key, kv.value)]
 
 
 def prefix_end(prefix: bytes) -> bytes:

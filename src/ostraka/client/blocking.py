@@ -189,6 +189,8 @@ _NOT_EXECUTED: Final = ("etcdserver: no leader", "etcdserver: leader changed")
 def _error(endpoint: str, outcome: Outcome, writes: bool) -> OstrakaError:
     """The error that says whether it happened."""
     text = f"{endpoint}: {outcome.message or Status(outcome.status).name}"
+    if detail := outcome.trailers.get("ostraka-detail"):
+        text += f" ({detail})"
     if outcome.answered and outcome.message in _NOT_EXECUTED:
         return NotExecuted(f"{text}: a majority of the members can't be reached from there; look at `ostraka status`")
     if outcome.answered and outcome.status == Status.RESOURCE_EXHAUSTED:

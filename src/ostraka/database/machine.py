@@ -47,9 +47,9 @@ from ostraka.model.requests import Entry, Kind, Request, unpack
 
 STATE = b"z"
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
-SWEPT_BY_ENTRY = 100
-"""Changes that each entry looks at, as long as a compaction has left something to remove: about a millisecond."""
-SWEPT_ON_DEMAND = 500
+SWEPT_BY_ENTRY = 40
+"""Changes that each entry looks at, as long as a compaction has left something to remove: 35 µs each, at most."""
+SWEPT_ON_DEMAND = 200
 _MALFORMED = encode(failures.MALFORMED)
 
 

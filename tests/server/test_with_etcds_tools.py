@@ -76,10 +76,11 @@ class Process:
     def peer_url(self) -> str:
         return f"http://127.0.0.1:{self.peer}"
 
-    def etcdctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def etcdctl(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [TOOLS / "etcdctl", "--endpoints", self.endpoint, *arguments],
             capture_output=True,
+            input=said,
             text=True,
             env={**os.environ, "ETCDCTL_API": "3"},
             timeout=PATIENCE,
@@ -111,6 +112,27 @@ def test_etcdctl_puts_and_gets(ours):
     assert ours.etcdctl("get", "greeting", "--consistency=s").stdout == "greeting\nhello\n"
     assert ours.etcdctl("put", "--prev-kv", "greeting", "bye").stdout == "OK\ngreeting\nhello\n"
     assert ours.etcdctl("get", "--prefix", "greet", "--keys-only").stdout == "greeting\n\n"
+
+
+def test_etcdctl_prints_the_same_for_deletions_transactions_and_compaction(ours, theirs):
+    """The same session with both, but for the revisions."""
+
+    def session(server: Process) -> list[str]:
+        run = server.etcdctl
+        texts = [run("put", "t/a", "1"), run("put", "t/b", "2"), run("del", "t/b", "--prev-kv"), run("del", "t/none")]
+        lock = 'version("t/lock") = "0"\nvalue("t/a") != "2"\n\nput t/lock me\ndel t/a --prev-kv\n\nget t/ --prefix\n\n'
+        texts += [run("txn", said=lock), run("txn", said=lock), run("txn", said="\nput t/x 1\nput t/x 2\n\n\n")]
+        revision = json.loads(run("get", "t/", "--prefix", "-w", "json").stdout)["header"]["revision"]
+        texts += [run("compact", str(revision), "--physical"), run("compact", str(revision))]
+        texts += [run("get", "t/a", f"--rev={revision - 1}"), run("get", "t/lock", f"--rev={revision}")]
+        return [
+            re.sub(r'"ts":"[^"]*"|0x\w+|127.0.0.1:\d+', "", text.stdout + text.stderr).replace(str(revision), "N")
+            for text in texts
+        ]
+
+    told = session(ours)
+    assert told == session(theirs)
+    assert ["SUCCESS" in told[4], "FAILURE" in told[5], "duplicate key" in told[6]] == [True] * 3, told
 
 
 def test_etcdctl_finds_members_and_endpoints(ours):

@@ -194,6 +194,7 @@ PUT, DELETE = Put(b"k"), DeleteRange(b"k")
         ((PUT, DELETE), True),
         ((DELETE, PUT), True),
         ((PUT, DeleteRange(b"a", b"l")), True),
+        ((PUT, DeleteRange(b"k", b"l")), True),
         ((PUT, DeleteRange(b"a", b"k")), False),
         ((PUT, DeleteRange(b"k\0", b"l")), False),
         ((DELETE, DELETE, DeleteRange(b"a", b"z")), False),

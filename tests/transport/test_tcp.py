@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +14,7 @@ import msgspec
 import pytest
 
 from ostraka.transport.network import Channel
-from ostraka.transport.tcp import TcpNetwork
+from ostraka.transport.tcp import MAX_STRANGERS, TcpNetwork, _Connection
 from ostraka.transport.wire import MAX_FRAME, Hello
 
 PATIENCE = 20.0
@@ -200,5 +202,73 @@ def test_a_stranger_is_not_let_in() -> None:
                     await asyncio.sleep(0.01)
             assert "is not a member" in next(iter(third._complaints.values()))
             third.close()
+
+    run(scene)
+
+
+class Gone(asyncio.Transport):
+    """A connection whose caller hung up before anybody looked at it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__({"socket": sock, "peername": None})
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_caller_who_has_hung_up_already_harms_nobody() -> None:
+    """A scan of the port must not end the node: an exception here is one in the loop, not in a connection."""
+
+    async def scene() -> None:
+        async with pair() as (one, first, two, second):
+            await first.until(lambda: first.up == {2})
+            sock = socket.socket()
+            sock.close()
+            gone = Gone(sock)
+            connection = _Connection(two, Channel.CONSENSUS)
+            connection.connection_made(gone)
+            assert gone.closed
+            connection.connection_lost(None)
+            one.send(2, b"still here")
+            await second.until(lambda: second.frames == [(1, b"still here")])
+
+    run(scene)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels name these options otherwise")
+def test_both_ends_of_a_silent_link_find_out_that_the_other_is_gone() -> None:
+    async def scene() -> None:
+        async with pair() as (one, first, two, second):
+            await first.until(lambda: first.up == {2})
+            await second.until(lambda: second.up == {1})
+            for network in (one, two):
+                for link in network._links.values():
+                    assert link._transport is not None
+                    sock = link._transport.get_extra_info("socket")
+                    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 5
+                    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 5000
+
+    run(scene)
+
+
+def test_strangers_cannot_use_up_the_files_of_the_process() -> None:
+    async def scene() -> None:
+        async with pair() as (_one, first, two, _second):
+            await first.until(lambda: first.up == {2})
+            address = two._sockets[0].getsockname()
+            silent = [await asyncio.open_connection(*address) for _ in range(MAX_STRANGERS)]
+            reader, writer = await asyncio.open_connection(*address)
+            async with asyncio.timeout(PATIENCE):
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b"", "one too many is sent away"
+            for _, other in [*silent, (reader, writer)]:
+                other.close()
+            async with asyncio.timeout(PATIENCE):
+                while two.strangers:
+                    await asyncio.sleep(0.01)
+            two._links[1, Channel.CONSENSUS].close()
+            await first.until(lambda: first.downs == 1 and first.up == {2})
 
     run(scene)

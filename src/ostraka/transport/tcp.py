@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, cast
@@ -27,6 +28,7 @@ MAX_QUEUED: Final = 64 << 20  # Bytes waiting to be sent on one connection; abov
 FIRST_RETRY: Final = 0.05  # Seconds before a lost connection is dialled again; doubled up to LAST_RETRY.
 LAST_RETRY: Final = 1.0
 MAX_COMPLAINTS: Final = 1000  # Different ones remembered, so that noise from outside can't fill memory or log.
+MAX_STRANGERS: Final = 256  # Callers who have not said who they are; one more is sent away.
 PATIENCE: Final = 5.0  # Seconds in which a hello must come, and sent bytes must be acknowledged.
 
 log = logging.getLogger("ostraka.peers")
@@ -53,6 +55,7 @@ class TcpNetwork:
         self.receiver: Receiver | None = None
         self.sent_bytes = 0
         self.received_bytes = 0
+        self.strangers = 0
         self._sockets: Final = sockets
         self._servers: list[asyncio.AbstractServer] = []
         self._links: dict[tuple[NodeId, Channel], _Connection] = {}
@@ -167,6 +170,20 @@ class TcpNetwork:
             link.flush()
 
 
+def _tune(sock: socket.socket) -> None:
+    """Send at once, and find out within PATIENCE that the other end is gone. Raises OSError for one who hung up.
+
+    A link for bulk can be silent for days. Whoever dialled it would then never learn that the other end has given it
+    up, and that one can't dial: so the kernel asks whether anybody is there.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * PATIENCE))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(PATIENCE))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+
+
 class _Connection(asyncio.Protocol):
     """One TCP connection, either end."""
 
@@ -183,15 +200,26 @@ class _Connection(asyncio.Protocol):
         self._queued = 0
         self._patience: asyncio.TimerHandle | None = None
         self.name = "a peer"
+        self._counted = False  # Among the strangers.
         self._greeted = False  # At the accepting end: the caller's first hello was good.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * PATIENCE))
-        self.name = self.network.members.get(self.peer) or f"a caller from {transport.get_extra_info('peername')[0]}"
+        caller = transport.get_extra_info("peername")  # None of one who has hung up already.
+        self.name = self.network.members.get(self.peer) or f"a caller from {caller[0] if caller else 'nowhere'}"
+        try:
+            _tune(transport.get_extra_info("socket"))
+        except OSError as error:
+            self.network.complain(self.name, f"the connection is lost: {error.strerror}")
+            self.close()
+            return
+        if not self.dials:
+            if self.network.strangers >= MAX_STRANGERS:
+                self.network.complain("the listener", f"a caller is sent away: {MAX_STRANGERS} have said nothing yet")
+                self.close()
+                return
+            self._counted = True
+            self.network.strangers += 1
         self._patience = self.network.loop.call_later(PATIENCE, self.close)
         if self.dials:
             self._say_hello("")
@@ -199,6 +227,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:
             self._patience.cancel()
+        self._is_known()
         if not self.closed.done():
             self.closed.set_result(None)
         self.network.lost(self)
@@ -276,9 +305,16 @@ class _Connection(asyncio.Protocol):
                 return True  # Until the caller confirms: it may have to refuse us.
         if self._patience is not None:
             self._patience.cancel()
+        self._is_known()
         self.established = True
         self.network.established(self)
         return True
+
+    def _is_known(self) -> None:
+        """It has said who it is, or it is gone."""
+        if self._counted:
+            self._counted = False
+            self.network.strangers -= 1
 
     def _stranger(self, hello: Hello) -> str:
         if hello.channel not in tuple(Channel):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded
+from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, StorageError
 from ostraka.model import effects, events
 from ostraka.model.effects import Named, Why
 from ostraka.model.ids import SECOND
 from ostraka.model.requests import Request, SnapshotMeta
-from ostraka.node.group import APPLIED
+from ostraka.node.group import APPLIED, Descriptor
 from ostraka.transport import wire
 from ostraka.transport.network import Channel
 from tests.node.scripted import MEMBERS, Note, Scene, Word, entry
@@ -309,3 +309,51 @@ def test_the_table_says_what_it_is_a_state_of() -> None:
     scene.clock.advance(SECOND)
     stored = scene.group.table.get(APPLIED)
     assert stored is not None and msgspec.msgpack.decode(stored, type=SnapshotMeta) == SnapshotMeta(4, 2, 20, MEMBERS)
+
+
+def test_a_state_that_was_replaced_is_dropped_even_if_we_die_before_that() -> None:
+    """The new state is durable with the descriptor; the removal of the old one only with the next flush."""
+    source = Scene()
+    source.does(effects.Commit((entry(1, b"x"),)), effects.TakeSnapshot(1))
+    meta = source.happened(events.SnapshotTaken)[0].meta
+    follower = Scene()
+    follower.does(effects.FetchSnapshot(meta, (1,)))
+    deliver(follower, source)
+    deliver(source, follower)
+    old = Descriptor(0).prefix(1)
+    table = follower.store.table(old)
+    table.put(b"left", b"behind")
+    table.commit()
+    follower.does(effects.InstallSnapshot(meta))
+    assert list(follower.store.table(old).scan(b"", None)) == []
+    follower.store.crash()
+    assert list(follower.store.table(old).scan(b"", None)) != [], "the removal was not flushed"
+    again = Scene(follower.disk, follower.store)
+    assert again.group.query(b"x") == b"1"
+    assert list(follower.store.table(old).scan(b"", None)) == []
+
+
+@pytest.mark.parametrize("frame", [wire.AskChunk(1, 3, 1, 1, None), "chunk"])
+def test_a_table_that_fails_under_a_snapshot_ends_the_node(frame: wire.AskChunk | str) -> None:
+    """And is not taken for a fault of the connection on which the frame came, again and again."""
+    source = Scene()
+    source.does(effects.Commit((entry(1, b"x"),)), effects.TakeSnapshot(1))
+    meta = source.happened(events.SnapshotTaken)[0].meta
+
+    def broken(*_: object) -> None:
+        raise StorageError("IO error: No space left on device")
+
+    if isinstance(frame, wire.AskChunk):
+        scene = source
+        assert source.group._held is not None
+        source.group._held._pinned.scan = broken  # type: ignore[method-assign]
+        data = wire.encode(wire.AskChunk(1, 3, meta.index, meta.epoch, None))
+    else:
+        scene = follower = Scene()
+        follower.does(effects.FetchSnapshot(meta, (1,)))
+        deliver(follower, source)
+        assert follower.group._pull is not None
+        follower.group._pull.table._write = broken  # type: ignore[misc]
+        data = wire.encode(frames(source, wire.Chunk)[0])
+    scene.host.received(1, data)
+    assert scene.failures == [scene.host.failed] and scene.host.failed is not None

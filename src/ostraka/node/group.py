@@ -63,6 +63,9 @@ class Descriptor(msgspec.Struct, frozen=True, array_like=True):
     def next(self) -> Descriptor:
         return Descriptor(self.generation + 1)
 
+    def before(self) -> Descriptor:
+        return Descriptor(self.generation - 1)
+
 
 class Group:
     """The driver of one engine. Made by `Host.open_group`."""
@@ -126,6 +129,8 @@ class Group:
         self.meta = genesis(members) if applied is None else _decode_meta(applied)
         self.flushed = self.meta.index
         self._host.store.drop(self._descriptor.next().prefix(self.id))  # A snapshot that was not installed in time.
+        if self._descriptor.generation:  # What it took the place of, if we died before that was gone.
+            self._host.store.drop(self._descriptor.before().prefix(self.id))
         self.engine = restore(self.meta)
         self.epoch = self.engine.status().epoch
 

@@ -301,6 +301,8 @@ class Host:
                 group.pulled(sender, said)
         except msgspec.DecodeError:
             self.metrics.frames_undecodable += 1
+        except StorageError as failure:  # Met while a piece of a snapshot was read or written.
+            self.fail(failure)
 
     def link_up(self, peer: NodeId) -> None:
         self._tell_all(partial(events.LinkUp, peer))

@@ -340,3 +340,29 @@ async def test_stopping_lets_an_open_call_finish():
 
 def test_the_preface_is_what_decides():
     assert PREFACE.startswith(b"PRI * HTTP/2.0\r\n\r\n")
+
+
+@pytest.mark.parametrize("start", [b"GET /hea", b"GET /version HTTP/1.1\r\nhost: x\r\n", b"POST /v3/kv"])
+@in_loop
+async def test_half_a_request_is_not_waited_for_for_ever(start, monkeypatch):
+    """Or 256 of them would make every later request for /health a failed one."""
+    monkeypatch.setattr("ostraka.server.http.SILENT", 1)
+    async with a_port() as port:
+        reader, writer = await port.open()
+        writer.write(start)
+        assert await reader.read() == b""
+        assert (await port.http("GET /version"))[0] == 200
+
+
+@in_loop
+async def test_a_request_under_way_is_not_cut_off_for_lasting_long(monkeypatch):
+    monkeypatch.setattr("ostraka.server.http.SILENT", 0)
+    async with a_port() as port:
+        port.world.group.leader = ME
+        asking = asyncio.ensure_future(port.http("GET /health"))
+        await port.until(lambda: port.world.group.reads)
+        for _ in range(3):
+            port.listener.front.tick()
+            await asyncio.sleep(0)
+        port.world.group.reads.pop()(None)
+        assert (await asking)[0] == 200

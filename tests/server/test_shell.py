@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import random
+import resource
 from pathlib import Path
 
 import msgspec
@@ -18,7 +20,14 @@ from ostraka.model.engine import Settings
 from ostraka.model.ids import MILLISECOND
 from ostraka.model.requests import Request
 from ostraka.server.config import ServerConfig
-from ostraka.server.shell import LoopClock, Server, directory_size
+from ostraka.server.shell import (
+    LoopClock,
+    Server,
+    connections_allowed,
+    directory_size,
+    full_disk_advice,
+    raise_file_limit,
+)
 from ostraka.transport import wire
 
 from .test_listener import PATIENCE, in_loop
@@ -170,3 +179,46 @@ def test_the_ready_line_is_shown_at_every_log_level():
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+@in_loop
+async def test_a_data_directory_that_cannot_be_used_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(ConfigurationError, match=r"--data-dir: .*data can't be used: File exists; give a directory"):
+        Server(asyncio.get_running_loop(), configuration(tmp_path))
+
+
+@in_loop
+async def test_what_fails_while_closing_is_said_and_the_rest_is_closed(tmp_path, caplog):
+    """The table flushes when it is closed: on a full disk that must not hide why the process ends."""
+    config = configuration(tmp_path)
+    server = Server(asyncio.get_running_loop(), config)
+
+    def fails() -> None:
+        raise StorageError("No space left on device")
+
+    server._closers.append(fails)
+    server.close()
+    assert "while closing: No space left on device" in caplog.text
+    Server(asyncio.get_running_loop(), config).close()  # Ports and directory are free.
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path):
+    assert "make room there" in full_disk_advice("the disk failed: [Errno 28] No space left on device", tmp_path)
+    assert full_disk_advice("the disk failed: Input/output error", tmp_path) == ""
+
+
+def test_clients_leave_open_files_to_the_log_and_the_table():
+    assert connections_allowed(10_240) == 9600
+    assert connections_allowed(1024) == 512
+    assert connections_allowed(100) == 50
+    assert raise_file_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 50
+
+
+@in_loop
+async def test_a_process_without_open_files_left_goes_on(tmp_path):
+    """A loop says so when it can't accept; that is no fault of the node."""
+    async with Run(configuration(tmp_path)) as run:
+        context = {"message": "accept", "exception": OSError(errno.EMFILE, "too many"), "socket": None}
+        asyncio.get_running_loop().call_exception_handler(context)
+        assert not run.server.outcome.done()

@@ -21,7 +21,8 @@ from ostraka.model.ids import SECOND
 from ostraka.server.member import Member
 from ostraka.server.version import CLUSTER_VERSION, SERVER_VERSION
 
-MAX_REQUESTS: Final = 256  # HTTP/1.1 requests at a time; above it they are answered 503.
+MAX_CONNECTIONS: Final = 256  # That speak HTTP/1.1; above it requests are answered 503.
+SILENT: Final = 100  # Ticks of the listener in which a whole request must come.
 
 
 class Pages:
@@ -115,10 +116,11 @@ class HttpFront:
             log_config=None,
             access_log=False,
             proxy_headers=False,
-            limit_concurrency=MAX_REQUESTS,
+            limit_concurrency=MAX_CONNECTIONS,
         )
         self._config.load()
         self._state: Final = ServerState()
+        self._silent: dict[H11Protocol, int] = {}  # For how many ticks a connection has had no request under way.
 
     def protocol(self) -> asyncio.Protocol:
         """One for a new connection."""
@@ -128,6 +130,18 @@ class HttpFront:
     def connections(self) -> int:
         """How many are open."""
         return len(self._state.connections)
+
+    def tick(self) -> None:
+        """Close the connections whose next request is a long time in coming: half of one holds a place for ever."""
+        silent, self._silent = self._silent, {}
+        for protocol in list(self._state.connections):
+            assert isinstance(protocol, H11Protocol), "`protocol` makes no others"
+            if protocol.cycle is not None and not protocol.cycle.response_complete:
+                continue
+            if silent.get(protocol, 0) >= SILENT:
+                protocol.transport.close()
+            else:
+                self._silent[protocol] = silent.get(protocol, 0) + 1
 
     def close(self) -> None:
         """End all connections, each after the reply that it is about."""

@@ -114,6 +114,7 @@ class Listener:
             deadline = protocol.connection.next_deadline()
             if deadline is not None and deadline <= moment:
                 protocol.connection.expire(moment)
+        self.front.tick()
         for silent in list(self.undecided):
             self.undecided[silent] += 1
             if self.undecided[silent] > UNDECIDED:

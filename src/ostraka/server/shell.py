@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from typing import Any, Final
 from ostraka.consensus.raft import RAFT
 from ostraka.database.commands import Done, Failure, ListMembers, MemberInfo, Members, Publish, decode_reply, encode
 from ostraka.database.machine import Database
-from ostraka.errors import ConfigurationError, OstrakaError, WrongIdentity
+from ostraka.errors import ConfigurationError, OstrakaError, StorageError, WrongIdentity
 from ostraka.model.ids import MILLISECOND, SECOND, Instant
 from ostraka.model.requests import Members as Configuration
 from ostraka.model.requests import Request
@@ -48,8 +49,13 @@ from ostraka.transport.tcp import TcpNetwork
 SWITCH_INTERVAL: Final = 0.0005  # Seconds.
 TABLE: Final = "table"  # Where in the data directory the state is.
 RETRY: Final = 0.25  # Seconds before a member announces itself again.
+MOST_FILES: Final = 10_240  # Open files. No more than macOS gives.
+RESERVED: Final = 640  # Open files that clients' connections leave to the table (512 at most), the log and the peers.
 
 log = logging.getLogger("ostraka.server")
+_CONNECTIONS: Final = frozenset({"protocol", "transport", "task", "future", "socket"})
+"""What a loop names if something went wrong with one connection, or with accepting one: not with the node."""
+
 ready_log = logging.getLogger("ostraka.ready")  # Its line is shown at every log level: scripts wait for it.
 
 
@@ -93,8 +99,7 @@ class Server:
         config, loop, observe = self.config, self.loop, self._metrics.observe_sync
         self._clients = self._listen("--listen-client-urls", config.listen_client_urls)
         peers = self._listen("--listen-peer-urls", config.listen_peer_urls)
-        refuse_foreign(config.data_dir)
-        disk = ThreadDisk(config.data_dir, loop.call_soon_threadsafe, observe)
+        disk = self._open_disk()
         self._closers.append(disk.close)
         identity = _identity(config, read_identity(disk), self._dice)
         store = RocksStore(config.data_dir / TABLE, loop.call_soon_threadsafe, observe)
@@ -115,6 +120,17 @@ class Server:
         voters = Configuration(tuple(sorted(config.member_ids().values())))
         self.group = self.host.open_group(DEFAULT_GROUP, RAFT, Database, voters, config.settings)
         self._make_services(Traffic(lambda: (network.sent_bytes, network.received_bytes)))
+
+    def _open_disk(self) -> ThreadDisk:
+        directory = self.config.data_dir
+        try:
+            refuse_foreign(directory)
+            return ThreadDisk(directory, self.loop.call_soon_threadsafe, self._metrics.observe_sync)
+        except OSError as error:
+            raise ConfigurationError(
+                f"--data-dir: {directory} can't be used: {error.strerror}; give a directory that this user may make, "
+                "or write to"
+            ) from error
 
     def _make_host(self, identity: Identity, disk: Disk, store: Store, network: Network) -> Host:
         host = Host(
@@ -145,7 +161,8 @@ class Server:
         pages = Pages(self.member, registry_of(self.member, traffic))
         front = HttpFront(pages.app, self.loop)
         router = router_of(self.member)
-        self.listener = Listener(self.loop, self.member, router, front, traffic, config.max_connections)
+        most = min(config.max_connections, connections_allowed(raise_file_limit()))
+        self.listener = Listener(self.loop, self.member, router, front, traffic, most)
 
     def _listen(self, flag: str, urls: Sequence[str]) -> list[socket.socket]:
         sockets = []
@@ -189,7 +206,10 @@ class Server:
     def close(self) -> None:
         """Let go of everything, in the reverse order of its opening."""
         while self._closers:
-            self._closers.pop()()
+            try:
+                self._closers.pop()()
+            except StorageError as failure:  # Nothing depends on it: a crash would do as well.
+                log.warning("while closing: %s", failure)
 
     async def _publish(self) -> None:
         """Announce this member's name, client URLs and disk, again until the cluster has taken it in."""
@@ -229,7 +249,7 @@ class Server:
         """An exception that nobody caught. In the node's own turn it means that we are wrong, so the process ends."""
         error = context.get("exception")
         log.error("%s", context.get("message"), exc_info=error)
-        if error is not None and not context.keys() & {"protocol", "transport", "task", "future"}:
+        if error is not None and not context.keys() & _CONNECTIONS:
             self.stop(f"a fault of this program: {type(error).__name__}: {error}; please report it with the log")
 
 
@@ -271,6 +291,21 @@ def directory_size(path: Path) -> int:
     return size
 
 
+def raise_file_limit() -> int:
+    """Let this process have as many open files as it may be given; how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return wanted if soft == resource.RLIM_INFINITY else soft
+
+
+def connections_allowed(files: int) -> int:
+    """How many clients' connections leave enough of so many open files: a log or table without one is a dead member."""
+    return files - min(RESERVED, files // 2)
+
+
 def tune_collector() -> None:
     """See the module's docstring."""
     gc.collect()
@@ -296,7 +331,7 @@ async def _serve(config: ServerConfig) -> int:
     try:
         server = Server(loop, config)
     except (OstrakaError, OSError) as error:
-        log.critical("can't start: %s", error)
+        log.critical("can't start: %s%s", error, full_disk_advice(str(error), config.data_dir))
         return 1
     loop.set_exception_handler(server.unexpected)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -311,13 +346,21 @@ async def _serve(config: ServerConfig) -> int:
     tune_collector()
     try:
         reason = await server.run()
+        if reason:  # Said before all is closed, since a broken disk may never let go.
+            log.critical("%s%s", reason, full_disk_advice(reason, config.data_dir))
     finally:
         server.close()
     if reason:
-        log.critical("%s", reason)
         return 1
     log.info("stopped")
     return 0
+
+
+def full_disk_advice(reason: str, data_dir: Path) -> str:
+    """What to do about a full disk, to be added to the reason of an end; "" if it isn't that."""
+    if os.strerror(errno.ENOSPC) not in reason:
+        return ""
+    return f"; the disk of {data_dir} is full: make room there, and start this member again, nothing is lost"
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -330,5 +373,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _log_to_stderr(level: str) -> None:
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # It says what any caller sends it.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=level.upper(), force=True)
     ready_log.setLevel(logging.INFO)

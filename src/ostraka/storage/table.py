@@ -208,7 +208,10 @@ class RocksStore:
 
     def close(self) -> None:
         self._thread.shutdown()
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:
+            raise self._failure(error) from error
 
     def read(self, key: bytes) -> bytes | None:
         try:

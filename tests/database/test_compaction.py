@@ -82,6 +82,40 @@ def test_the_revision_itself_stays_whole_until_the_next_compaction(store: Driver
     assert history(store) == [(4, b"b"), (5, b"c")]
 
 
+def test_what_was_undone_within_the_revision_itself_stays_too(store: Driver) -> None:
+    put(store, b"z")
+    store.do(Txn((), (Txn((), (Put(b"a"),)), Txn((), (DeleteRange(b"a"),)))))
+    store.do(Compact(3))
+    assert history(store) == [(2, b"z"), (3, b"a"), (3, b"a")]
+    put(store, b"z")
+    store.do(Compact(4))
+    assert history(store) == [(4, b"z")]
+
+
+def test_one_that_is_overtaken_in_the_midst_of_its_revision_leaves_nothing(
+    store: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept for its own sake has to be looked at again."""
+    put(store, *[b"%d" % number for number in range(9)])
+    store.do(DeleteRange(b"0", b"\0"))
+    monkeypatch.setattr(machine, "SWEPT_BY_ENTRY", 7)
+    store.do(Compact(11))
+    store.do(Put(b"z"))
+    assert len(history(store)) == 4 + 9 + 1, "the cursor stands among the deletions: four have still to be looked at"
+    store.do(Compact(12))
+    finish(store)
+    assert history(store) == [(12, b"z")]
+
+
+def test_a_digest_that_never_counted_a_change_does_not_miss_it(store: Driver) -> None:
+    put(store, b"a", b"a")
+    store.database.digest(store.table)
+    put(store, b"a", b"a", b"b")
+    store.do(Compact(6))
+    assert len(history(store)) == 2, "one that was counted is gone, and two that were not"
+    assert store.database.digest(store.table) == digest_of(store.table)
+
+
 def test_a_key_that_lives_again_is_not_forgotten_with_its_former_life(store: Driver) -> None:
     put(store, b"a")
     store.do(DeleteRange(b"a"))

@@ -267,6 +267,7 @@ def test_a_key_that_an_open_ended_deletion_takes_away_is_not_there_to_keep_its_v
     before = dict(store.table.rows)
     for keep in (Put(b"b", ignore_value=True), Put(b"b", b"v", ignore_lease=True)):
         assert store.do(then(Put(b"x"), DeleteRange(b"a\0", b"\0"), keep)) == failures.KEY_NOT_FOUND
+        assert store.do(then(DeleteRange(b"b", b"\0"), keep)) == failures.KEY_NOT_FOUND
         assert store.table.rows == before
         assert store.do(then(DeleteRange(b"c", b"\0"), Put(b"b", ignore_value=True))).revision > 6
         store.table.rows.clear()

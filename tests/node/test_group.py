@@ -357,3 +357,35 @@ def test_a_table_that_fails_under_a_snapshot_ends_the_node(frame: wire.AskChunk 
         data = wire.encode(frames(source, wire.Chunk)[0])
     scene.host.received(1, data)
     assert scene.failures == [scene.host.failed] and scene.host.failed is not None
+
+
+def test_the_log_that_goes_on_from_a_state_is_kept_while_somebody_pulls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a pull that takes longer than the log's tail lasts would have to begin anew, for ever."""
+    monkeypatch.setattr("ostraka.node.group.KEPT_FOR_PULL", 200)
+    scene = Scene(flush_every=SECOND, look_every=SECOND)
+
+    def forgettable() -> int:
+        return max(event.flushed for event in scene.happened(events.Applied))
+
+    def goes_on_for(seconds: int, index: int) -> None:
+        scene.clock.advance(scene.clock.time + seconds * SECOND)
+        scene.does(effects.Commit((entry(index, b"x"),)))
+        scene.does()
+
+    scene.does(effects.Commit((entry(1, b"x"),)), effects.TakeSnapshot(1))
+    meta = scene.happened(events.SnapshotTaken)[0].meta
+    for index in range(2, 6):
+        scene.host.received(2, wire.encode(wire.AskChunk(1, 9, meta.index, meta.epoch, None)))
+        goes_on_for(10, index)
+    assert scene.group.flushed > 1 == forgettable()
+    goes_on_for(20, 6)  # It has asked for nothing in this time.
+    goes_on_for(2, 7)
+    assert forgettable() > 5
+
+    scene.does(effects.TakeSnapshot(7))
+    before = forgettable()
+    goes_on_for(2, 8)
+    assert forgettable() == max(before, 7)
+    scene.does(effects.Commit((entry(9, b"x" * 300),)))  # More than is kept for anybody.
+    goes_on_for(2, 10)
+    assert forgettable() >= 9

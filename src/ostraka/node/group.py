@@ -44,6 +44,9 @@ APPLIED: Final = b"\x00applied"
 COMMIT_BYTES: Final = 1 << 20
 """So many bytes are applied before the store is handed what they changed, unless the host's time comes first."""
 
+KEPT_FOR_PULL: Final = 256 << 20
+"""Bytes of entries that are kept for one who pulls a state, beyond the log's tail."""
+
 TABLE_CACHE: Final = 32 << 20
 """Bytes of rows that are kept at hand: a put looks at the row that it replaces."""
 
@@ -106,6 +109,7 @@ class Group:
         self._unsaved: deque[tuple[int, SaveToken]] = deque()  # (sequence number in the log, save)
         self._unsent: deque[tuple[SaveToken, tuple[NodeId, ...], bytes]] = deque()  # Messages that wait for a save.
         self._held: Held | None = None
+        self._since_held = 0  # Bytes of entries applied since that state was taken.
         self._pull: Pull | None = None
         self._carry_out: Final[dict[type[Effect], Callable[[Any], None]]] = {
             effects.Save: self._save,
@@ -225,7 +229,18 @@ class Group:
     def was_flushed(self, index: Index) -> None:
         """The table survives a crash as it was at this index."""
         self.flushed = max(self.flushed, index)
-        self.happened(events.Applied(self.applied, self.flushed))
+        self.happened(events.Applied(self.applied, self._forgettable()))
+
+    def _forgettable(self) -> Index:
+        """Up to where the engine may forget its log: what is flushed, except what goes on from a state being pulled.
+
+        Or a pull that takes longer than the log's tail lasts would end with a state that nothing goes on from, and
+        would be begun anew, for ever.
+        """
+        held = self._held
+        if held is None or self._since_held > KEPT_FOR_PULL or not held.in_use(self._host.clock.now()):
+            return self.flushed
+        return min(self.flushed, held.meta.index)
 
     def end(self, failure: StorageError) -> None:
         """The disk failed: the engine ends, and whoever waits is told."""
@@ -293,6 +308,7 @@ class Group:
             replies[entry.index] = outcome.replies
             self.meta = SnapshotMeta(entry.epoch, entry.index, entry.stamp, members)
             self.unflushed_bytes += entry.size()
+            self._since_held += entry.size()
             self._host.metrics.proposals_applied += sum(map(len, outcome.replies))
             for observer in self.observers:
                 observer(entry, outcome)
@@ -306,7 +322,9 @@ class Group:
                 self._answers.pop(token)(reply, None)
             self._host.metrics.proposals_committed += len(named.tokens)
         self._serve_reads()
-        self._events.append(events.Applied(self.applied, self.flushed))  # Waits for the next turn, whenever that is.
+        self._events.append(
+            events.Applied(self.applied, self._forgettable())
+        )  # Waits for the next turn, whenever that is.
 
     def _read_at(self, effect: effects.ReadAt) -> None:
         for token in effect.tokens:
@@ -345,6 +363,7 @@ class Group:
         self.commit_table()
         pinned = self._host.store.pin(self._descriptor.prefix(self.id))
         self._held = Held(self.meta, pinned, self._host.clock.now())
+        self._since_held = 0
         self._host.metrics.snapshots_taken += 1
         self.happened(events.SnapshotTaken(self.meta))
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 256 << 10
 PATIENCE: Final[Duration] = SECOND  # How long a piece may take before it is asked for again.
 IDLE: Final[Duration] = 60 * SECOND  # A state that nobody has asked for in this time is let go: it costs disk space.
+IN_USE: Final[Duration] = 15 * SECOND  # From one question of a puller to the next, or until it has caught up.
 ATTEMPTS: Final = 5  # How often a piece is asked for before the source is given up.
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -54,6 +55,10 @@ class Held:
             size += len(key) + len(value)
         data = _encode(pairs)
         return wire.Chunk(ask.group, ask.pull, ask.after, data, google_crc32c.value(data), last)
+
+    def in_use(self, now: Instant) -> bool:
+        """Somebody pulls it, or has it and may still need the log that goes on from there."""
+        return now < self.used + IN_USE
 
     def release(self) -> None:
         """Nobody can pull it any longer."""

@@ -181,6 +181,9 @@ class Cluster:
             case effects.Rejected() | effects.Lost():
                 for token in effect.tokens:
                     self.end(token, type(effect).__name__)
+            case effects.Done():
+                for token in effect.tokens:
+                    self.done(token)
             case effects.TakeSnapshot():
                 assert member.state[0].index >= effect.index
                 member.held[member.state[0]] = member.state
@@ -315,11 +318,9 @@ class Cluster:
             return []
         asked = []
         for _ in range(count):
-            self.tokens += 1
-            payload = b"%d" % self.tokens
-            self.open[self.tokens] = (n, member.life)
-            self.payload[self.tokens] = payload
-            asked.append((self.tokens, Request(payload)))
+            token = self.token(member)
+            self.payload[token] = b"%d" % token
+            asked.append((token, Request(self.payload[token])))
         self.happens(member, member.life, events.Propose(tuple(asked)))
         return [token for token, _ in asked]
 
@@ -327,12 +328,27 @@ class Cluster:
         member = self.members[n]
         if member.engine is None:
             return None
-        self.tokens += 1
-        self.open[self.tokens] = (n, member.life)
+        token = self.token(member)
         places = [place for place, payload in enumerate(self.executed, 1) if payload in self.acknowledged]
-        self.floor[self.tokens] = places[-1] if places else 0
-        self.happens(member, member.life, events.Read((self.tokens,)))
+        self.floor[token] = places[-1] if places else 0
+        self.happens(member, member.life, events.Read((token,)))
+        return token
+
+    def transfer(self, n: NodeId, to: NodeId) -> Token | None:
+        member = self.members[n]
+        if member.engine is None:
+            return None
+        token = self.token(member)
+        self.happens(member, member.life, events.TransferLeadership(token, to))
+        return token
+
+    def token(self, member: Member) -> Token:
+        self.tokens += 1
+        self.open[self.tokens] = (member.id, member.life)
         return self.tokens
+
+    def done(self, token: Token) -> None:
+        self.end(token, "Done")
 
     def run(self, milliseconds: int) -> None:
         until = self.now + milliseconds * MILLISECOND

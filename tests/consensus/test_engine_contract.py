@@ -156,6 +156,8 @@ def wretched(engine: Consensus, seed: int, turns: int = 100) -> Cluster:
                 cluster.propose(n, dice.randint(1, 3))
             if dice.random() < 0.3:
                 cluster.read(n)
+            if dice.random() < 0.05:
+                cluster.transfer(n, dice.choice(list(cluster.members)))
         cluster.run(dice.choice((1, 5, 20, 50, 150)))
     cluster.heal()
     cluster.run(10_000)

@@ -40,6 +40,12 @@ class Story(Stage):
         self._tell(self.nodes[n], ev.Read((token,)))
         return token
 
+    def transfer(self, n: NodeId, to: NodeId) -> Token:
+        """Ask the node to hand leadership to another one."""
+        token = self._token(n, f"transfer to n{to}")
+        self._tell(self.nodes[n], ev.TransferLeadership(token, to))
+        return token
+
     def tell(self, n: NodeId, *happened: ev.Event) -> None:
         """Make these events happen, as they are."""
         self._tell(self.nodes[n], *happened)

@@ -106,6 +106,9 @@ class Why(StrEnum):
     NO_LEADER = "no leader"
     OVERLOADED = "too many uncommitted bytes"
     TRANSFERRING = "leadership is being transferred"
+    NOT_LEADER = "this member does not lead"
+    NOT_A_VOTER = "that member does not vote"
+    BEHIND = "that member does not catch up in time"
     UNSUPPORTED = "not supported"
     FINISHED = "the replica has stopped: its disk failed"
 

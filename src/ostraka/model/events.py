@@ -53,10 +53,14 @@ class ChangeMembers(Event, frozen=True, gc=False):
 
 
 class TransferLeadership(Event, frozen=True, gc=False):
-    """Hand leadership to this member."""
+    """Hand leadership to this member. The token ends in `Done`, `Rejected` or `Lost`."""
 
     token: Token
     to: NodeId
+
+
+class ForgetLeader(Event, frozen=True, gc=False):
+    """The leader is known to be gone: vote for others from now on, before its silence has lasted long enough."""
 
 
 class Saved(Event, frozen=True, gc=False):

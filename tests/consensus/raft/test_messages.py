@@ -16,7 +16,7 @@ META = SnapshotMeta(3, 7, 99, Members((1, 2, 3)), b"d")
 GOLDEN: list[tuple[Message | Record, str]] = [
     (messages.AskPreVote(4, Position(3, 7)), "9301049203 07"),
     (messages.PreVote(4, True), "930204c3"),
-    (messages.RequestVote(4, Position(3, 7)), "930304920307"),
+    (messages.RequestVote(4, Position(3, 7)), "940304920307c2"),
     (messages.Vote(4, False), "930404c2"),
     (messages.Append(4, Position(3, 6), (ENTRY,), 5, 2), "960504920306 91 9607036301 91940205 01c4026162 c0 05 02"),
     (messages.Appended(4, False, 7, 2, Position(3, 5)), "960604c20702920305"),
@@ -25,6 +25,7 @@ GOLDEN: list[tuple[Message | Record, str]] = [
     (messages.ForwardRefused(4, 5, 1, Why.NO_LEADER), "9509040501a96e6f206c6561646572"),
     (messages.AskRead(4, 5, 1), "940a040501"),
     (messages.ReadAnswer(4, 5, 1, 7), "950b04050107"),
+    (messages.TimeoutNow(4), "920c04"),
     (messages.HardState(4, None), "930104c0"),
     (messages.Logged(ENTRY), "9202 9607036301 91940205 01c4026162 c0"),
     (messages.Installed(Position(3, 7)), "9203920307"),

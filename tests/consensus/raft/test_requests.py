@@ -7,11 +7,11 @@ import pytest
 from ostraka.consensus.raft.messages import Append, Forward, ForwardRefused
 from ostraka.consensus.raft.roles import NUMBERS_REMEMBERED, Seen
 from ostraka.model.effects import Commit, Discarded, Lost, Named, Rejected, Save, Send, Why
-from ostraka.model.events import ChangeMembers, LinkDown, Propose, Read, SaveFailed, TransferLeadership
+from ostraka.model.events import LinkDown, Propose, Read, SaveFailed
 from ostraka.model.ids import ORIGIN
 from ostraka.model.requests import Batch, Entry, Kind, Request, pack, unpack
 
-from .lone import THREE, Lone
+from .lone import Lone
 
 
 def following(max_entry: int = 1 << 20) -> Lone:
@@ -162,12 +162,6 @@ def test_a_failed_disk_ends_the_replica_and_every_token() -> None:
     lone.receive(3, Append(9, ORIGIN, (), 0, 0))
     assert not lone.effects and lone.replica.deadline is None
     assert not lone.all(Send) and not lone.all(Save)
-
-
-def test_what_is_not_supported_is_rejected() -> None:
-    lone = Lone().lead()
-    lone.do(ChangeMembers(1, THREE), TransferLeadership(2, 3))
-    assert lone.all(Rejected) == [Rejected((1,), Why.UNSUPPORTED, 1), Rejected((2,), Why.UNSUPPORTED, 1)]
 
 
 def test_numbers_are_seen_once_in_any_order() -> None:

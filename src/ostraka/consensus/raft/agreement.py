@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import Quorum, reached
-from ostraka.consensus.raft import checkpoint, reads
+from ostraka.consensus.raft import checkpoint, handover, reads
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Append, Appended, Term
 from ostraka.consensus.raft.roles import Leader, Progress
@@ -94,7 +94,9 @@ def lead_on(me: Replica, role: Leader) -> None:
         me.commit = committable(me.quorum, match, me.log, me.term, me.commit)
         while role.entry_sizes and role.entry_sizes[0][0] <= me.commit:
             role.uncommitted -= role.entry_sizes.popleft()[1]
-    if role.gathered and (
+    if me.handover is not None:
+        handover.proceed(me, role, me.handover)
+    elif role.gathered and (
         me.log.last.index <= me.commit or role.gathered_bytes >= ENOUGH or me.now >= role.cut_at + me.settings.linger
     ):
         cut(me, role)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import reached
-from ostraka.consensus.raft import agreement, requests
+from ostraka.consensus.raft import agreement, handover, requests
 from ostraka.consensus.raft.messages import (
     AskPreVote,
     ForwardRefused,
@@ -23,8 +23,8 @@ from ostraka.consensus.raft.messages import (
     Vote,
 )
 from ostraka.consensus.raft.roles import Candidate, Follower, Leader, PreCandidate, Progress
-from ostraka.model.effects import Rejected, Send, Why
-from ostraka.model.events import Message, TransferLeadership
+from ostraka.model.effects import Send
+from ostraka.model.events import ForgetLeader, Message
 from ostraka.model.ids import Instant, NodeId, SaveToken
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def on_higher_term(me: Replica, sender: NodeId, message: Message, term: Term) ->
     match message:
         case AskPreVote() | PreVote(granted=True):
             return True  # The term in it is one that nobody campaigns in yet.
-        case RequestVote() if leader_lives(me):
+        case RequestVote(handed_over=False) if leader_lives(me):
             me.discard(sender, "a leader lives")  # So a candidate that can't hear it does no harm. (Thesis §4.2.3)
             return False
         case ForwardRefused():
@@ -61,6 +61,8 @@ def leader_lives(me: Replica) -> bool:
 
 def watch_the_time(me: Replica) -> None:
     """Campaign when no leader was heard from for too long; give up leading without a quorum or a disk."""
+    if me.handover is not None and me.now >= me.handover.until:
+        handover.abandon(me)
     role = me.role
     if isinstance(role, Leader):
         timeout = me.settings.election_timeout
@@ -117,7 +119,7 @@ def on_pre_vote(me: Replica, sender: NodeId, answer: PreVote) -> None:
         campaign(me)
 
 
-def campaign(me: Replica) -> None:
+def campaign(me: Replica, handed_over: bool = False) -> None:
     """Raise the term, vote for ourselves, and ask the others. (§5.2)"""
     role = Candidate(vote_saved=0)
     me.become(role, 0, me.term + 1)
@@ -126,7 +128,7 @@ def campaign(me: Replica) -> None:
     role.vote_saved = me.pending_save()
     me.rest()
     if others := electorate(me):
-        me.out.append(Send(others, RequestVote(me.term, me.log.last), role.vote_saved))
+        me.out.append(Send(others, RequestVote(me.term, me.log.last, handed_over), role.vote_saved))
 
 
 def on_request_vote(me: Replica, sender: NodeId, ask: RequestVote) -> None:
@@ -180,6 +182,7 @@ def lead(me: Replica) -> None:
     agreement.begin_term(me, role)
 
 
-def on_transfer(me: Replica, event: TransferLeadership) -> None:
-    """Leadership is not handed over on request yet."""
-    me.out.append(Rejected((event.token,), Why.UNSUPPORTED, me.leader))
+def on_forget_leader(me: Replica, event: ForgetLeader) -> None:
+    """Stop protecting a leader that is known to be gone. Our own patience is as it was."""
+    if isinstance(me.role, Follower) and me.leader:
+        me.become(Follower(), 0)

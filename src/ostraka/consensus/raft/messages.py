@@ -1,7 +1,8 @@
 """What replicas say to one another, and what a replica must not forget.
 
 Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figure 2 (RPCs and persistent
-          state), Figure 13 (InstallSnapshot); Ongaro's thesis §9.6 (PreVote), §6.4 (ReadIndex).
+          state), Figure 13 (InstallSnapshot); Ongaro's thesis §9.6 (PreVote), §6.4 (ReadIndex), §3.10
+          (TimeoutNow).
 Words:    RequestVote and its answer Vote; Append and Appended are AppendEntries and its answer; a term is an epoch.
 Departs:  requests and answers are separate one-way messages, each with its sender's term first, so that a higher term
           is treated in one place. A heartbeat is an Append without entries, and carries `prev` like any other. A
@@ -39,6 +40,7 @@ class RequestVote(Message, frozen=True, gc=False, tag=3):
 
     term: Term
     last: Position  # Where the candidate's log ends.
+    handed_over: bool = False  # The leader itself asked for this campaign, so nobody protects it. (Thesis §3.10)
 
 
 class Vote(Message, frozen=True, gc=False, tag=4):
@@ -110,6 +112,12 @@ class ReadAnswer(Message, frozen=True, gc=False, tag=11):
     index: Index
 
 
+class TimeoutNow(Message, frozen=True, gc=False, tag=12):
+    """The leader of this term asks a follower that has its whole log to campaign at once. (Thesis §3.10)"""
+
+    term: Term
+
+
 RaftMessage = (
     AskPreVote
     | PreVote
@@ -122,6 +130,7 @@ RaftMessage = (
     | ForwardRefused
     | AskRead
     | ReadAnswer
+    | TimeoutNow
 )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ostraka.consensus.quorum import Quorum, quorum_of
-from ostraka.consensus.raft import agreement, checkpoint, leadership, membership, messages, reads, requests
+from ostraka.consensus.raft import agreement, checkpoint, handover, leadership, membership, messages, reads, requests
+from ostraka.consensus.raft.handover import Handover
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import HardState, Logged, Term
 from ostraka.consensus.raft.reads import Asked
@@ -67,6 +68,7 @@ class Replica:
         self.applied: Index = applied.index
         self.flushed: Index = applied.index
         self.led = Led()
+        self.handover: Handover | None = None  # Under way, or its outcome is not known yet.
 
         self.configurations: list[tuple[Index, Members]] = [(applied.index, applied.members)]
         self.members = applied.members
@@ -84,6 +86,7 @@ class Replica:
         self.incoming: list[tuple[Token, Request]] = []  # Requests of this turn,
         self.held: dict[int, Waiting] = {}  # batches that wait for a leader,
         self.sent: dict[int, Waiting] = {}  # and batches given to one, by number.
+        self.hold_until: Instant = 0  # The leader hands over: it takes in no batches until then.
         self.batches = 0
         self.own_bytes = 0  # Held and sent.
         self.reading: list[Token] = []  # Reads of this turn,
@@ -132,6 +135,8 @@ class Replica:
         if isinstance(role, Stopped):
             return None
         due = [requests.deadline(self), reads.deadline(self)]
+        if self.handover is not None:
+            due.append(self.handover.until)
         due += leadership.deadlines(self, role) if isinstance(role, Leader) else [self.campaign_at]
         return min((instant for instant in due if instant is not None), default=None)
 
@@ -192,6 +197,7 @@ class Replica:
             self.lose_sent()
         if leader != self.leader:
             self.ask_again_at = None
+            self.hold_until = 0
         if term is not None:
             assert term > self.term
             self.term = term
@@ -199,6 +205,8 @@ class Replica:
         self.role = role
         self.leader = leader
         self.out.append(RoleChanged(role.name, self.term, leader))
+        if leader and self.handover is not None:
+            handover.conclude(self, self.handover, leader)
 
     def adopt(self, term: Term) -> None:
         """A higher term was seen: follow in it, leader unknown. (§5.1)"""
@@ -291,6 +299,8 @@ def on_save_failed(me: Replica, event: events.SaveFailed) -> None:
     me.become(Stopped(), 0)
     me.campaign_at = None
     me.records = []
+    if me.handover is not None:
+        handover.abandon(me)
     tokens = [token for waiting in me.held.values() for token in waiting.tokens]
     tokens += [token for asked in me.asked for token in asked.tokens]
     tokens += [token for token, _ in me.incoming] + me.reading
@@ -311,7 +321,8 @@ ON_EVENT: dict[type[Event], Callable[[Replica, Any], None]] = {
     events.Propose: requests.on_propose,
     events.Read: reads.on_read,
     events.ChangeMembers: membership.on_change_members,
-    events.TransferLeadership: leadership.on_transfer,
+    events.TransferLeadership: handover.on_transfer,
+    events.ForgetLeader: leadership.on_forget_leader,
     events.Applied: checkpoint.on_applied,
     events.SnapshotTaken: checkpoint.on_taken,
     events.SnapshotFetched: checkpoint.on_fetched,
@@ -334,6 +345,7 @@ ON_MESSAGE: dict[type[Message], Callable[[Replica, NodeId, Any], None]] = {
     messages.ForwardRefused: requests.on_forward_refused,
     messages.AskRead: reads.on_ask_read,
     messages.ReadAnswer: reads.on_read_answer,
+    messages.TimeoutNow: handover.on_timeout_now,
 }
 
 FROM_ANYONE = frozenset({messages.AskPreVote, messages.RequestVote})

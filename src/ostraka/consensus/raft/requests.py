@@ -1,7 +1,7 @@
 """What this replica's own callers propose: packed into batches, given to whoever leads, each ending exactly once.
 
 Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", §8 (client interaction).
-Words:    held batches wait for a leader; sent ones were given to one, here or elsewhere.
+Words:    held batches wait for a leader that takes them in; sent ones were given to one, here or elsewhere.
 Departs:  clients ask any member; a follower forwards for them. A forward is good for one term, is taken in at most once
           in it, and is never repeated, so a request is executed at most once without any session.
 Evidence: tests/consensus/raft/test_requests.py, tests/consensus/test_engine_contract.py.
@@ -38,6 +38,7 @@ class Waiting:
     tokens: tuple[Token, ...]
     batch: Batch
     expires: Instant
+    refused: bool = False  # By a leader that was handing over.
 
 
 def on_propose(me: Replica, event: Propose) -> None:
@@ -49,8 +50,8 @@ def on_propose(me: Replica, event: Propose) -> None:
 
 
 def submit(me: Replica) -> None:
-    """Give held batches, then this turn's, to the leader, if there is one."""
-    if me.leader and me.held:
+    """Give held batches, then this turn's, to the leader, if there is one that takes them in."""
+    if accepting(me) and me.held:
         held, me.held = me.held, {}
         for waiting in held.values():
             give(me, waiting)
@@ -65,10 +66,15 @@ def submit(me: Replica) -> None:
         me.batches += 1
         expires = me.now + HELD_FOR * me.settings.election_timeout
         waiting = Waiting(tokens, Batch(me.id, me.life, me.batches, packed), expires)
-        if me.leader:
+        if accepting(me):
             give(me, waiting)
         else:
             me.held[me.batches] = waiting
+
+
+def accepting(me: Replica) -> bool:
+    """Is there a leader, and isn't it handing over? (Thesis §3.10)"""
+    return me.leader != 0 and me.now >= me.hold_until
 
 
 def parcels(incoming: list[tuple[Token, Request]], most: int) -> Iterator[tuple[tuple[Token, ...], bytes]]:
@@ -113,15 +119,24 @@ def on_forward(me: Replica, sender: NodeId, forward: Forward) -> None:
         me.discard(sender, "forwarded twice")
     elif not isinstance(role, Leader) or not leads:
         me.send_now((sender,), ForwardRefused(me.term, forward.life, forward.number, Why.NO_LEADER))
+    elif me.handover is not None:
+        me.send_now((sender,), ForwardRefused(me.term, forward.life, forward.number, Why.TRANSFERRING))
     elif not agreement.take_in(me, role, Batch(sender, forward.life, forward.number, forward.requests)):
         me.send_now((sender,), ForwardRefused(me.term, forward.life, forward.number, Why.OVERLOADED))
 
 
 def on_forward_refused(me: Replica, sender: NodeId, refusal: ForwardRefused) -> None:
-    """The leader did not take it in, so it never happens."""
+    """The leader did not take it in, so it never happens; but where it hands over, the next one can be asked."""
     waiting = me.sent.pop(refusal.number, None) if refusal.life == me.life else None
     if waiting is None:
         me.discard(sender, "a refusal that nobody waits for")
+        return
+    if refusal.why == Why.TRANSFERRING and not waiting.refused:
+        me.hold_until = me.now + me.settings.election_timeout
+        me.batches += 1
+        expires = me.now + HELD_FOR * me.settings.election_timeout
+        batch = Batch(me.id, me.life, me.batches, waiting.batch.requests)
+        me.held[me.batches] = Waiting(waiting.tokens, batch, expires, refused=True)
         return
     me.own_bytes -= len(waiting.batch.requests)
     me.out.append(Rejected(waiting.tokens, refusal.why, me.leader))
@@ -140,7 +155,9 @@ def expire(me: Replica) -> None:
 
 
 def deadline(me: Replica) -> Instant | None:
-    """When the first batch expires. Batches come in the order of their expiry."""
+    """When the first batch expires, or can be given. Batches come in the order of their expiry."""
     held = next(iter(me.held.values())).expires if me.held else None
+    if held is not None and me.leader:
+        held = min(held, me.hold_until)
     sent = next(iter(me.sent.values())).expires if me.sent else None
     return held if sent is None else sent if held is None else min(held, sent)

@@ -7,9 +7,13 @@ from random import Random
 
 import pytest
 
+from ostraka.errors import Corruption
 from ostraka.simulation.disk import SECTOR, SimulatedDisk
+from ostraka.simulation.process import Crashed
 from ostraka.storage.identity import Identity
-from ostraka.storage.wal import Wal
+from ostraka.storage.wal import SYNC_POINTS, Wal
+
+from .lying_disk import leave_out
 
 
 class Bench:
@@ -18,9 +22,12 @@ class Bench:
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
         self.seen: list[str] = []
+        self.fuse = 0  # At so many effects from now the process dies.
 
     def effect(self, name: str) -> None:
-        pass
+        self.fuse -= 1
+        if self.fuse == 0:
+            raise Crashed
 
     def after(self, delay: int, callback: Callable[[], None]) -> None:
         assert delay > 0, "a sync takes time"
@@ -149,37 +156,69 @@ def test_after_a_failed_sync_the_file_fails_for_ever() -> None:
     assert disk.read("a") == b""
 
 
+class Lost(Exception):
+    """The log has not kept what it acknowledged, or what an earlier life had read from it."""
+
+
+def live(disk: SimulatedDisk, bench: Bench, dice: Random, known: int) -> tuple[int, int]:
+    """One life of a log: how far it went is known from then on. Also the bytes of a torn tail that it cut."""
+    wal, replay = Wal.open(disk, Identity(1, 2, 3), lambda group: [b"state"], 600)
+    marks = [mark for _, mark in replay.get(1, []) if mark]
+    written = marks[-1] if marks else 0
+    if written < known or marks != list(range(written - len(marks) + 1, written + 1)):
+        raise Lost(f"{known} was acknowledged, and {marks} is there")
+    known = written
+
+    def told(upto: int, sequence: int, error: OSError | None) -> None:
+        nonlocal known
+        assert error is None
+        known = max(known, upto)
+
+    try:
+        bench.fuse = dice.randrange(1, 80)
+        while True:
+            written += 1
+            wal.append(1, bytes([written % 251]) * dice.randrange(1500), written)
+            if dice.getrandbits(1):
+                wal.sync(lambda sequence, error, upto=written: told(upto, sequence, error))
+            if bench.waiting and dice.getrandbits(1):
+                bench.waiting.pop(0)()
+            if written > 8 and dice.getrandbits(2) == 0:
+                wal.release(1, min(known, written - 8))
+    except Crashed:
+        return known, wal.torn
+
+
+def lives(seed: int, count: int = 8) -> int:
+    """Several lives on one disk; how many torn tails were cut."""
+    dice = Random(f"wal {seed}")
+    bench, disk = disk_with(torn=True, seed=seed)
+    known = torn = 0
+    for _ in range(count):
+        bench.fuse = dice.randrange(1, 40) if dice.getrandbits(2) == 0 else 0  # Some die while they start.
+        try:
+            known, cut = live(disk, bench, dice, known)
+            torn += cut > 0
+        except Crashed:
+            pass
+        bench.waiting.clear()
+        disk.crash()
+    return torn
+
+
 def test_the_write_ahead_log_finds_all_that_it_acknowledged_after_any_crash() -> None:
-    """The real log on the simulated disk, through many small segments, with the power cut at any time."""
-    torn = 0
-    for seed in range(60):
-        dice = Random(f"wal {seed}")
-        bench, disk = disk_with(torn=True, seed=seed)
-        acknowledged = 0
-        written = 0
-        for life in range(6):
-            wal, replay = Wal.open(disk, Identity(1, 2, 3), lambda group: [b"state"], 600)
-            torn += wal.torn > 0
-            marks = [mark for _, mark in replay.get(1, []) if mark]
-            assert not marks or marks == list(range(marks[0], marks[-1] + 1)), f"seed {seed}: a gap in {marks}"
-            last = marks[-1] if marks else 0
-            assert last >= acknowledged, f"seed {seed}, life {life}: {acknowledged} was acknowledged, {last} is there"
-            written = acknowledged = last
+    """The real log on the simulated disk, through many small segments, with the power cut at any effect."""
+    torn = sum(lives(seed) for seed in range(100))
+    assert torn > 20, f"only {torn} torn tails were cut"
 
-            def told(upto: int, sequence: int, error: OSError | None) -> None:
-                nonlocal acknowledged
-                assert error is None
-                acknowledged = max(acknowledged, upto)
 
-            for _ in range(dice.randrange(30)):
-                written += 1
-                wal.append(1, bytes([written % 251]) * dice.randrange(1500), written)
-                if dice.getrandbits(1):
-                    wal.sync(lambda sequence, error, upto=written: told(upto, sequence, error))
-                if bench.waiting and dice.getrandbits(1):
-                    bench.waiting.pop(0)()
-                if written > 8 and dice.getrandbits(2) == 0:
-                    wal.release(1, min(acknowledged, written - 8))
-            bench.waiting.clear()
-            disk.crash()
-    assert torn > 10, f"only {torn} torn tails were cut"
+@pytest.mark.parametrize("point", SYNC_POINTS)
+def test_a_sync_that_the_log_leaves_out_is_found(point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At `point` the disk only says that it has synced."""
+    leave_out(monkeypatch, point)
+    for seed in range(200):
+        try:
+            lives(seed)
+        except (Lost, Corruption):
+            return
+    pytest.fail(f"nobody notices that {point} is never synced")

@@ -1,7 +1,8 @@
 """Is a history of one register linearizable?
 
-Follows:  Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with Lowe's memo of configurations,
-          "Testing for Linearizability" (2017).
+Follows:  Gibbons and Korach, "Testing Shared Memories" (1997), for histories that write each value once; otherwise Wing
+          and Gong, "Testing and Verifying Concurrent Objects" (1993), with Lowe's memo of configurations (2017).
+Words:    a value's *zone* reaches from the first answer of an operation with it to the last call of one.
 Departs:  an operation without an answer may take effect at any time after its call, or never.
 """
 
@@ -30,15 +31,13 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """No order of the operations explains the history; `explained` is the longest that explains a part of it."""
+    """No order of the operations explains the history."""
 
-    explained: tuple[Operation, ...]
-    stuck: tuple[Operation, ...]  # Had to come next, and none of them could.
+    why: str
+    culprits: tuple[Operation, ...]
 
     def __str__(self) -> str:
-        before = "\n  ".join(str(operation) for operation in self.explained[-8:])
-        after = "\n  ".join(str(operation) for operation in self.stuck)
-        return f"not linearizable. After\n  {before}\nnone of these can come next:\n  {after}"
+        return f"not linearizable: {self.why}:\n  " + "\n  ".join(map(str, self.culprits))
 
 
 _NEVER: Final = 1 << 200  # Later than every instant.
@@ -47,9 +46,13 @@ _NEVER: Final = 1 << 200  # Later than every instant.
 def check(history: Sequence[Operation], initial: bytes | None = None) -> Violation | None:
     """A violation, or None when some order of the operations, each between its call and its answer, is a register's.
 
-    The values written should be unique, or nearly so: equal values make the search longer, never wrong.
+    Takes n log n for a history that writes each value once, and not the initial one; otherwise it may take very long.
     """
-    return _Search(_relevant(history), initial).run()
+    operations = _relevant(history)
+    written = [operation.value for operation in operations if operation.write] + [initial]
+    if len(set(written)) == len(written):
+        return _check_zones(operations, initial)
+    return _Search(operations, initial).run()
 
 
 def _relevant(history: Sequence[Operation]) -> list[Operation]:
@@ -59,43 +62,88 @@ def _relevant(history: Sequence[Operation]) -> list[Operation]:
     return sorted(kept, key=lambda operation: operation.call)
 
 
+class _Zone:
+    """The operations with one value. They take effect together, with nothing between."""
+
+    def __init__(self, value: bytes | None) -> None:
+        self.value: Final = value
+        self.first_answer = _NEVER
+        self.last_call = -1
+        self.operations: list[Operation] = []
+
+    def add(self, operation: Operation) -> None:
+        self.operations.append(operation)
+        self.first_answer = min(self.first_answer, _end(operation))
+        self.last_call = max(self.last_call, operation.call)
+
+    def culprits(self) -> tuple[Operation, ...]:
+        """What makes it reach so far."""
+        first = min(self.operations, key=_end, default=None)
+        last = max(self.operations, key=lambda operation: operation.call, default=None)
+        return tuple(dict.fromkeys(operation for operation in (first, last) if operation is not None))
+
+
+def _check_zones(operations: list[Operation], initial: bytes | None) -> Violation | None:
+    """Value a must come before b if an operation with a is answered before one with b is called: not both ways.
+
+    (A longer circle has such a pair in it: the value in it with the last call, and the one after it.)
+    """
+    before_all = _Zone(initial)
+    before_all.first_answer = -1
+    zones: dict[bytes | None, _Zone] = {initial: before_all}
+    writes = {operation.value: operation for operation in operations if operation.write}
+    for operation in operations:
+        write = writes.get(operation.value)
+        if write is not None and _end(operation) < write.call:
+            return Violation("it was read before it was written", (operation, write))
+        if write is None and operation.value != initial:
+            return Violation("nobody wrote it", (operation,))
+        zones.setdefault(operation.value, _Zone(operation.value)).add(operation)
+    # In the order of first answers it is enough to compare with the zone that reaches furthest so far: if it does not
+    # clash with this one, but another does, then those two would have clashed before.
+    furthest = _Zone(None)
+    for zone in sorted(zones.values(), key=lambda zone: zone.first_answer):
+        if furthest.first_answer < zone.last_call and zone.first_answer < furthest.last_call:
+            why = f"{furthest.value!r} would have to come both before and after {zone.value!r}"
+            return Violation(why, furthest.culprits() + zone.culprits())
+        if zone.last_call > furthest.last_call:
+            furthest = zone
+    return None
+
+
+def _end(operation: Operation) -> Instant:
+    return _NEVER if operation.answer is None else operation.answer
+
+
 class _Search:
     """Depth first over configurations (which operations are done, the register's value), each visited once."""
 
     def __init__(self, operations: list[Operation], initial: bytes | None) -> None:
         self._operations: Final = operations
-        self._ends: Final = [_NEVER if o.answer is None else o.answer for o in operations]
         self._required: Final = sum(1 << i for i, o in enumerate(operations) if o.answer is not None)
         self._initial: Final = initial
 
     def run(self) -> Violation | None:
         seen: set[tuple[int, bytes | None]] = set()
-        order: list[int] = []
-        longest: list[int] = []
+        deepest = 0
         stack = [(0, self._initial, iter(self._next(0)))]
         while stack:
             done, value, candidates = stack[-1]
             if done & self._required == self._required:
                 return None
+            if done.bit_count() > deepest.bit_count():
+                deepest = done
             for i in candidates:
                 operation = self._operations[i]
-                if not operation.write and operation.value != value:
-                    continue
                 configuration = (done | 1 << i, operation.value)
-                if configuration not in seen:
+                if (operation.write or operation.value == value) and configuration not in seen:
                     seen.add(configuration)
-                    order.append(i)
-                    if len(order) > len(longest):
-                        longest = order[:]
                     stack.append((*configuration, iter(self._next(configuration[0]))))
                     break
             else:
                 stack.pop()
-                if order:
-                    order.pop()
-        done = sum(1 << i for i in longest)
-        stuck = tuple(self._operations[i] for i in self._next(done))
-        return Violation(tuple(self._operations[i] for i in longest), stuck)
+        why = f"after {deepest.bit_count()} operations none of these can come next"
+        return Violation(why, tuple(self._operations[i] for i in self._next(deepest)))
 
     def _next(self, done: int) -> list[int]:
         """Each of these could come first among those not done: it was called before any of them was answered."""
@@ -108,7 +156,6 @@ class _Search:
             if self._operations[i].call > earliest:
                 break
             candidates.append(i)
-            earliest = min(earliest, self._ends[i])
+            earliest = min(earliest, _end(self._operations[i]))
         candidates = [i for i in candidates if self._operations[i].call <= earliest]
-        candidates.sort(key=lambda i: (self._operations[i].write, self._ends[i]))  # A read that fits changes nothing.
-        return candidates
+        return sorted(candidates, key=lambda i: (self._operations[i].write, _end(self._operations[i])))

@@ -6,6 +6,7 @@ Follows:  swarm testing (Groce et al., ISSTA '12): each run draws which kinds th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -114,27 +115,27 @@ class Breaks(Recurring):
 
 class Partitions(Recurring):
     name = "the network parts"
-    every = 700 * MILLISECOND
+    every = 600 * MILLISECOND
 
     def strike(self, world: World) -> None:
         world.counts["a partition"] += 1
         nodes = world.nodes
-        shape = roll(self._dice, 4)
+        shape = roll(self._dice, 5)
         if shape == 0:  # One node hears nothing, or is not heard.
             lonely = self._any(nodes)
             links = [(lonely, other) for other in nodes if other != lonely]
             if self._dice.getrandbits(1):
                 links = [(to, sender) for sender, to in links]
-        elif shape == 1:  # The leader, or who thinks so, alone.
+        elif shape == 1:  # Two sides.
+            side = nodes[roll(self._dice, len(nodes)) :] if self._dice.getrandbits(1) else nodes[::2]
+            links = [(a, b) for a in nodes for b in nodes if (a in side) != (b in side)]
+        elif shape == 2:  # Some directions of some pairs.
+            links = [(a, b) for a in nodes for b in nodes if a != b and roll(self._dice, 3) == 0]
+        else:  # The leader, or who thinks so, alone.
             lonely = next((node for node in nodes if world.leads(node)), nodes[0])
             links = [(a, b) for a in nodes for b in nodes if a != b and lonely in (a, b)]
-        elif shape == 2:  # Two sides.
-            side = [node for node in nodes if self._dice.getrandbits(1)]
-            links = [(a, b) for a in nodes for b in nodes if (a in side) != (b in side)]
-        else:  # Some directions of some pairs.
-            links = [(a, b) for a in nodes for b in nodes if a != b and roll(self._dice, 3) == 0]
         world.wires.cut(links)
-        lasting = self._between(50 * MILLISECOND, 600 * MILLISECOND)
+        lasting = self._between(50 * MILLISECOND, 800 * MILLISECOND)
         world.at(world.now + lasting, world.wires.mend)
 
     def end(self, world: World) -> None:
@@ -144,7 +145,7 @@ class Partitions(Recurring):
 
 class Crashes(Recurring):
     name = "a process is killed"
-    every = 600 * MILLISECOND
+    every = 1200 * MILLISECOND
 
     def strike(self, world: World) -> None:
         nodes = world.nodes
@@ -154,7 +155,7 @@ class Crashes(Recurring):
 
 class CrashesInside(Recurring):
     name = "a process will die in the midst of a turn"
-    every = 500 * MILLISECOND
+    every = 1200 * MILLISECOND
 
     def strike(self, world: World) -> None:
         world.light_fuse(self._any(world.nodes), 1 + roll(self._dice, 60))
@@ -162,16 +163,16 @@ class CrashesInside(Recurring):
 
 class CrashesAtSyncs(Recurring):
     name = "a process will die soon after it has asked for a sync"
-    every = 200 * MILLISECOND
+    every = 600 * MILLISECOND
 
     def strike(self, world: World) -> None:
         trap = ("sync_dir", "remove", "flush", "open")[roll(self._dice, 4)]
-        world.members[self._any(world.nodes)].computer.trap = "sync wal" if self._dice.getrandbits(1) else trap
+        world.members[self._any(world.nodes)].computer.trap = trap if roll(self._dice, 4) == 0 else "sync wal"
 
 
 class PowerCuts(Recurring):
     name = "the power goes"
-    every = 2 * SECOND
+    every = 3 * SECOND
 
     def strike(self, world: World) -> None:
         world.counts["a power cut"] += 1
@@ -193,7 +194,7 @@ class Relapses(Misfortune):
     name = "who has just come back may die again"
 
     def begin(self, world: World) -> None:
-        world.relapses = (200, 400, 600)[self.strength - 1]
+        world.relapses = (100, 200, 400)[self.strength - 1]
 
     def end(self, world: World) -> None:
         world.relapses = 0
@@ -282,6 +283,8 @@ ALL: Final[tuple[type[Misfortune], ...]] = (
 )
 
 
-def draw(dice: Dice) -> list[Misfortune]:
-    """Each kind or not, and how bad."""
+def draw(dice: Dice, wanted: Sequence[type[Misfortune]] | None = None) -> list[Misfortune]:
+    """Those wanted, at their worst; or, if none are named, each kind or not, and how bad."""
+    if wanted is not None:
+        return [kind(3, dice) for kind in wanted]
     return [kind(1 + roll(dice, 3), dice) for kind in ALL if dice.getrandbits(1)]

@@ -87,7 +87,6 @@ class Process:
         if self._world.now < self.busy_until:  # It was paused meanwhile.
             self._world.at(self.busy_until, self._turn)
             return
-        self._turn_due = False
         try:
             for _ in range(len(self._ready)):
                 self._ready.popleft()()
@@ -95,8 +94,8 @@ class Process:
             self._computer.died()
             return
         self.busy_until = self._world.now + self._computer.turn_cost()
-        if self._ready:
-            self._turn_due = True
+        self._turn_due = bool(self._ready)
+        if self._turn_due:
             self._world.at(self.busy_until, self._turn)
         self._computer.turned()
 

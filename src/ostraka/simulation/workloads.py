@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ostraka.checkers.linearizability import Operation, check
 from ostraka.database import commands
-from ostraka.errors import NotExecuted, OstrakaError
+from ostraka.errors import NotExecuted, OstrakaError, OutcomeUnknown
 from ostraka.model.ids import MILLISECOND, Dice, Duration, Epoch, Instant, NodeId, roll
 from ostraka.model.machine import Outcome
 from ostraka.model.requests import Request
@@ -18,7 +18,8 @@ from ostraka.model.requests import Request
 if TYPE_CHECKING:
     from ostraka.simulation.world import World
 
-PATIENCE: Final[Duration] = 700 * MILLISECOND  # After this long a client gives up on an answer.
+PATIENCE: Final = (50, 200, 700)
+"""After one of these milliseconds a client gives up on an answer, the same for all clients of a run."""
 
 
 class Client:
@@ -81,6 +82,7 @@ class Registers:
         self._pause: Final = pause
         self._open: Final[dict[NodeId, list[Attempt]]] = {node: [] for node in world.nodes}
         self._refused: Final[set[bytes]] = set()
+        self._patience: Final[Duration] = PATIENCE[roll(dice, 3)] * MILLISECOND
         self._over = False
 
     def begin(self) -> None:
@@ -104,7 +106,8 @@ class Registers:
     def _act(self, client: Client, again: Wish | None) -> None:
         if self._over:
             return
-        node = self._world.nodes[roll(self._dice, len(self._world.nodes))]
+        nodes = self._world.nodes
+        node = nodes[client.number % len(nodes) if self._dice.getrandbits(1) else roll(self._dice, len(nodes))]
         if self._world.members[node].group is None:
             self._later(client, again)
             return
@@ -114,13 +117,13 @@ class Registers:
         self._open[node].append(attempt)
         self._world.note(f"{attempt}: called")
         self._world.members[node].post(partial(self._ask, attempt))
-        self._world.at(self._world.now + PATIENCE, partial(self._give_up, attempt))
+        self._world.at(self._world.now + self._patience, partial(self._give_up, attempt))
 
     def _new_wish(self, client: Client) -> Wish:
         now = self._world.now
         if client.patient and not client.session:
             return Wish(client, None, True, None, now)
-        write = roll(self._dice, 5) < 3
+        write = self._dice.getrandbits(1) == 1
         value = (b"%d.%d " % (client.number, len(self.wishes))).ljust(roll(self._dice, self._size)) if write else None
         wish = Wish(client, roll(self._dice, self._keys), write, value, now)
         wish.epoch = self._world.epoch
@@ -154,6 +157,8 @@ class Registers:
             done = commands.decode_reply(reply)
             if isinstance(done, commands.SessionBegun):
                 wish.client.session = wish.client.session or done.client
+            elif isinstance(done, commands.Failure) and done.unknown and wish.answered is not None:
+                error = OutcomeUnknown(done.message)  # This attempt came late: another one was answered long ago.
             else:
                 assert isinstance(done, commands.PutDone) and wish.value is not None, f"{attempt}: answered {done}"
                 revision = self.executed.get(wish.value)
@@ -233,4 +238,5 @@ class Registers:
 
 
 def _operation(wish: Wish) -> Operation:
-    return Operation(wish.client.number, wish.called, wish.answered, wish.write, wish.value)
+    value = None if wish.value is None else wish.value.split()[0]
+    return Operation(wish.client.number, wish.called, wish.answered, wish.write, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Final
@@ -21,6 +21,7 @@ from ostraka.simulation.network import Wires
 from ostraka.simulation.workloads import Registers
 
 BOUND: Final[Duration] = 5 * SECOND  # Of virtual time: within it, a cluster left in peace serves again.
+MOST_EVENTS: Final = 1_000_000  # In a whole run; a hundredth is usual.
 
 
 class SeedFailed(Exception):
@@ -30,8 +31,16 @@ class SeedFailed(Exception):
 class World:
     """One run."""
 
-    def __init__(self, seed: int, *, consensus: Consensus = RAFT, nodes: int = 0, traced: bool = False) -> None:
-        """`nodes` 0: drawn. `traced`: keep the lines of the trace in `lines`; its digest is made in any case."""
+    def __init__(
+        self,
+        seed: int,
+        *,
+        consensus: Consensus = RAFT,
+        nodes: int = 0,
+        misfortunes: Sequence[type[Misfortune]] | None = None,
+        traced: bool = False,
+    ) -> None:
+        """`nodes` 0, `misfortunes` None: drawn. `traced`: keep the trace's lines, not only its digest."""
         self.seed: Final = seed
         self.now: Instant = 0
         self.counts: Final[Counter[str]] = Counter()  # What was seen.
@@ -58,7 +67,7 @@ class World:
         clients, keys = 2 + roll(dice, 5), 1 + roll(dice, 4)
         size, pause = (100, 600, 3000)[roll(dice, 3)], (2, 5, 20)[roll(dice, 3)] * MILLISECOND
         self.workload: Final = Registers(self, self.dice("workload"), clients, keys, size, pause)
-        self.misfortunes: Final[list[Misfortune]] = draw(self.dice("misfortunes"))
+        self.misfortunes: Final = draw(self.dice("misfortunes"), misfortunes)
 
     def dice(self, concern: str) -> Random:
         """Dice of their own for each concern, so that one more draw here does not reshuffle what happens there."""
@@ -100,6 +109,7 @@ class World:
             self.now, _, callback = pop(heap)
             self.events += 1
             callback()
+        assert self.events < MOST_EVENTS, f"{self.events} events: somebody wakes up again and again"
         self.now = until
 
     # What misfortunes do.
@@ -137,7 +147,7 @@ class World:
     def _boot(self, node: NodeId) -> None:
         self.members[node].boot()
         if self.relapses and roll(self._world_dice, 1000) < self.relapses:
-            self.light_fuse(node, 1 + roll(self._world_dice, 60))
+            self.light_fuse(node, 1 + roll(self._world_dice, 1 + roll(self._world_dice, 60)))
 
     # A run.
 
@@ -216,7 +226,7 @@ def _draw_settings(dice: Dice) -> Settings:
         max_append=(400, 4 << 20)[roll(dice, 2)],
         max_in_flight=(1, 4, 64)[roll(dice, 3)],
         max_in_flight_bytes=(1000, 16 << 20)[roll(dice, 2)],
-        max_uncommitted=(1000, 64 << 20)[roll(dice, 2)],
+        max_uncommitted=(5000, 64 << 20)[roll(dice, 2)],
         tail=(1, 10, 50)[roll(dice, 3)],
         compact_every=(1, 5, 20)[roll(dice, 3)],
     )

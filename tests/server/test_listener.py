@@ -366,3 +366,29 @@ async def test_a_request_under_way_is_not_cut_off_for_lasting_long(monkeypatch):
             await asyncio.sleep(0)
         port.world.group.reads.pop()(None)
         assert (await asking)[0] == 200
+
+
+@pytest.mark.parametrize(("size", "each"), [(1 << 20, 8), (60 << 10, 90)])
+@in_loop
+async def test_slow_readers_together_get_limited_memory(size, each, monkeypatch):
+    """Each of them keeps within its own bound; it is their number that would use up the memory."""
+    most = 20 << 20
+    monkeypatch.setattr("ostraka.server.calls.MAX_UNREAD_IN_ALL", most)
+    async with a_port() as port:
+        port.world.decided("/etcdserverpb.KV/Put", etcd.PutRequest(key=b"k", value=bytes(size)))
+        ask = etcd.RangeRequest(key=b"k", serializable=True)
+        tally = port.world.member.tally(RANGE)
+        slow = [await port.grpc() for _ in range(most // size // each + 4)]
+        outcomes = [client.send(RANGE, ask) for client in slow for _ in range(each)]
+        await port.until(lambda: tally.started == len(outcomes))
+        held = sum(protocol.unread for protocol in port.listener.grpc)
+        assert 0 < held <= most, f"{held} bytes wait for clients that do not read"
+        assert tally.handled[Status.RESOURCE_EXHAUSTED] > 0
+        for client, number in zip(slow, range(len(slow)), strict=True):
+            for outcome in outcomes[number * each : (number + 1) * each]:
+                await client.answered(outcome)
+        await port.until(lambda: not port.world.member.unread.total)
+        other = await port.grpc()
+        again = other.send(RANGE, ask)
+        await other.answered(again)
+        assert again[0].status == Status.OK

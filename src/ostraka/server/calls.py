@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf.message import DecodeError
 
 from ostraka.errors import NotLeader, OstrakaError, OutcomeUnknown, Overloaded
+from ostraka.transport.http2.connection import Connection
 from ostraka.transport.http2.errors import Status
 from ostraka.transport.http2.server import ServerCall
 
 if TYPE_CHECKING:
     from ostraka.server.member import Member
 
+SMALL: Final = 4 << 10  # Bytes of a reply that is counted only if it has to wait.
 LARGE: Final = 64 << 10  # Bytes of a reply that is looked at before it joins what waits for a slow reader.
-MAX_UNREAD: Final = 64 << 20  # Bytes of large replies that one connection may leave unread.
+MAX_UNREAD: Final = 64 << 20  # Bytes of large replies that one connection may leave unread,
+MAX_UNREAD_IN_ALL: Final = 256 << 20  # and of replies that all of them together may.
 
 Refusal = tuple[int, str]
 """How a call ends that can't be served: gRPC's status and etcd's exact text, which clients compare."""
@@ -36,24 +39,37 @@ TOO_MANY_REQUESTS: Final[Refusal] = (Status.RESOURCE_EXHAUSTED, "etcdserver: too
 TOO_LARGE: Final[Refusal] = (Status.INVALID_ARGUMENT, "etcdserver: request is too large")
 
 
+class Unread:
+    """Bytes of replies that clients leave unread, on all connections: counted now and then, added to in between."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
 class Tally:
     """How often a method was called, and how its calls ended, by gRPC status."""
 
-    __slots__ = ("handled", "path", "started")
+    __slots__ = ("handled", "path", "started", "unread")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, unread: Unread) -> None:
         self.path = path
+        self.unread = unread
         self.started = 0
         self.handled = [0] * (max(Status) + 1)
 
 
 def finish(call: ServerCall, tally: Tally, message: bytes) -> None:
     """End the call well."""
-    if len(message) > LARGE and not _has_room(call, len(message)):
+    size, unread = len(message), tally.unread
+    if (unread.total or size > LARGE) and not _has_room(call, unread, size):
         refuse(call, tally, TOO_MANY_REQUESTS)
         return
     tally.handled[0] += 1
     call.reply(message)
+    if size > SMALL or call.outbox is not None:
+        unread.total += size
 
 
 def refuse(call: ServerCall, tally: Tally, refusal: Refusal, detail: str = "") -> None:
@@ -67,11 +83,17 @@ def malformed(error: DecodeError) -> Refusal:
     return Status.INTERNAL, f"grpc: error unmarshalling request: {error}"
 
 
-def _has_room(call: ServerCall, size: int) -> bool:
-    """A reader that is slow makes large replies pile up: above a bound it gets no more of them."""
-    connection = call.connection
-    unread = sum(map(len, connection.out)) + sum(stream.unsent for stream in connection.waiting.values())
+def _has_room(call: ServerCall, all_unread: Unread, size: int) -> bool:
+    """Readers that are slow make replies pile up: above a bound they get no more of them."""
+    if all_unread.total and all_unread.total + size > MAX_UNREAD_IN_ALL:
+        return False
+    unread = unread_on(call.connection) if size > LARGE else 0
     return not unread or unread + size <= MAX_UNREAD
+
+
+def unread_on(connection: Connection[Any]) -> int:
+    """Bytes of replies that wait for this reader."""
+    return sum(map(len, connection.out)) + sum([stream.unsent for stream in connection.streams.values()])
 
 
 class Waiting:

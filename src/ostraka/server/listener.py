@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from ostraka.model.ids import Instant
+from ostraka.server.calls import unread_on
 from ostraka.server.http import HttpFront
 from ostraka.server.member import Member
 from ostraka.server.metrics import Traffic
@@ -110,6 +111,8 @@ class Listener:
         self._ticker = self.loop.call_at(self._next_tick, self._tick)
         self.traffic.connections = self.connections
         self.member.expire(moment)
+        if self.member.unread.total:
+            self.member.unread.total = sum(protocol.unread for protocol in self.grpc)
         for protocol in list(self.grpc):
             deadline = protocol.connection.next_deadline()
             if deadline is not None and deadline <= moment:
@@ -191,6 +194,11 @@ class GrpcProtocol(asyncio.Protocol):
         transport.write(data)
         if self.connection.closed:
             transport.close()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the client has yet to read."""
+        return unread_on(self.connection) + self._transport.get_write_buffer_size()
 
     @property
     def reads(self) -> bool:

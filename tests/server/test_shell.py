@@ -105,6 +105,19 @@ async def test_a_fault_of_the_node_ends_the_process_and_one_of_a_connection_does
 
 
 @in_loop
+async def test_a_fault_on_the_disk_s_thread_ends_the_process(tmp_path, monkeypatch):
+    async with Run(configuration(tmp_path)) as run:
+        await run.published()
+        monkeypatch.setattr("threading.excepthook", run.server.thread_died)
+
+        def fault() -> None:
+            raise KeyError("a file that was never opened")
+
+        run.server.disk.submit(fault, lambda error: None, "wal.batch")
+        assert "a fault of this program: KeyError: 'a file that was never opened'" in await run.reason()
+
+
+@in_loop
 async def test_a_disk_that_is_not_the_registered_one_is_refused(tmp_path):
     async with Run(configuration(tmp_path)) as run:
         await run.published()

@@ -187,6 +187,43 @@ def test_noise_is_refused_and_harms_nobody(noise: bytes) -> None:
     run(scene)
 
 
+def test_a_member_with_an_impossible_name_is_dialled_on_and_the_reason_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        network = TcpNetwork(asyncio.get_running_loop(), hello(1), [])
+        network.start(Heard())
+        network.connect({2: "http://n..2:2380"})
+        async with asyncio.timeout(PATIENCE):
+            while "cannot reach the member" not in caplog.text:
+                await asyncio.sleep(0.01)
+        assert not network._dialers[2, Channel.CONSENSUS].done()
+        network.close()
+        await asyncio.sleep(0)
+
+    with caplog.at_level(logging.WARNING, "ostraka.peers"):
+        run(scene)
+
+
+def test_a_slow_peer_s_frames_are_dropped_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ostraka.transport.tcp.MAX_QUEUED", 1 << 20)
+
+    async def scene() -> None:
+        async with pair() as (one, first, _two, second):
+            await first.until(lambda: first.up == {2})
+            await second.until(lambda: second.up == {1})
+            for _ in range(3):
+                one.send(2, b"x" * 400_000)
+            await second.until(lambda: len(second.frames) == 2)
+            one.send(2, b"later")
+            await second.until(lambda: len(second.frames) == 3)
+            assert second.frames[-1] == (1, b"later")
+            assert caplog.text.count("frames are dropped") == 1
+
+    with caplog.at_level(logging.WARNING, "ostraka.peers"):
+        run(scene)
+
+
 def test_a_stranger_is_not_let_in() -> None:
     async def scene() -> None:
         async with pair() as (_one, first, two, _second):

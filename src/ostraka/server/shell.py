@@ -18,6 +18,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ class Server:
         self._metrics: Final = NodeMetrics()
         self._dice: Final = random.SystemRandom()
         self._clients: list[socket.socket] = []
+        self.disk: ThreadDisk
         self.host: Host
         self.group: Group
         self.member: Member
@@ -99,7 +101,7 @@ class Server:
         config, loop, observe = self.config, self.loop, self._metrics.observe_sync
         self._clients = self._listen("--listen-client-urls", config.listen_client_urls)
         peers = self._listen("--listen-peer-urls", config.listen_peer_urls)
-        disk = self._open_disk()
+        disk = self.disk = self._open_disk()
         self._closers.append(disk.close)
         identity = _identity(config, read_identity(disk), self._dice)
         store = RocksStore(config.data_dir / TABLE, loop.call_soon_threadsafe, observe)
@@ -252,6 +254,12 @@ class Server:
         if error is not None and not context.keys() & _CONNECTIONS:
             self.stop(f"a fault of this program: {type(error).__name__}: {error}; please report it with the log")
 
+    def thread_died(self, fault: threading.ExceptHookArgs) -> None:
+        """A thread met what nobody foresaw. Without the disk's thread nothing becomes durable, so the process ends."""
+        log.error("thread %s", fault.thread and fault.thread.name, exc_info=fault.exc_value)
+        reason = f"a fault of this program: {fault.exc_type.__name__}: {fault.exc_value}; please report it with the log"
+        self.loop.call_soon_threadsafe(self.stop, reason)
+
 
 def config_bound(config: ServerConfig) -> float:
     """How long a request may wait, in seconds."""
@@ -334,6 +342,7 @@ async def _serve(config: ServerConfig) -> int:
         log.critical("can't start: %s%s", error, full_disk_advice(str(error), config.data_dir))
         return 1
     loop.set_exception_handler(server.unexpected)
+    threading.excepthook = server.thread_died
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     log.info(

@@ -114,7 +114,7 @@ class TcpNetwork:
                 connection = await self._call(member, channel)
                 await connection.closed
                 wait = FIRST_RETRY if connection.established else wait
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: the host's name is none.
                 self.complain(self.members[member], f"cannot reach the member: {error or 'no answer'}")
             await asyncio.sleep(wait)
             wait = min(2 * wait, LAST_RETRY)
@@ -239,6 +239,9 @@ class _Connection(asyncio.Protocol):
     def send(self, frame: bytes) -> None:
         assert self._transport is not None, "frames go only over an established link"
         if self._queued + self._transport.get_write_buffer_size() + len(frame) > MAX_QUEUED:
+            self.network.complain(
+                self.name, f"{MAX_QUEUED >> 20} MiB wait to be sent, so frames are dropped: it is slow"
+            )
             return
         if not self._queue:
             self.network.flush_later(self)

@@ -58,10 +58,15 @@ class Member:
 
 
 class Cluster:
-    """Members 1 to `nodes` of one group, and the world around them."""
+    """Members 1 to `nodes` of one group, spare nodes that belong to nobody yet, and the world around them."""
 
     def __init__(
-        self, consensus: Consensus, seed: int, nodes: int = 3, hasty: Callable[[Cluster], Settings] | None = None
+        self,
+        consensus: Consensus,
+        seed: int,
+        nodes: int = 3,
+        hasty: Callable[[Cluster], Settings] | None = None,
+        spare: int = 0,
     ) -> None:
         self.consensus = consensus
         self.random = Random(seed)
@@ -84,8 +89,13 @@ class Cluster:
         self.payload: dict[Token, bytes] = {}
         self.floor: dict[Token, int] = {}  # Of a read: how much was acknowledged when it was asked.
         self.invariants = Invariants()
+        self.wished: dict[Token, Members] = {}
         start: State = (genesis(Members(tuple(range(1, nodes + 1)))), ())
+        stranger: State = (genesis(Members(())), ())
         self.members = {n: Member(n, start, durable=start) for n in range(1, nodes + 1)}
+        for n in range(nodes + 1, nodes + spare + 1):
+            self.members[n] = Member(n, stranger, durable=stranger)
+        self.were = [start[0].members]  # All configurations that were chosen.
         for n in self.members:
             self.start(n)
 
@@ -234,6 +244,8 @@ class Cluster:
             assert entry.stamp >= meta.stamp, f"cluster time went back at {entry.position}"
             if entry.index > len(self.chosen):
                 self.chosen.append(entry)
+                if entry.members is not None:
+                    self.were.append(entry.members)
                 for batch in entry.batches:
                     self.executed += [request.payload for request in unpack(batch.requests)]
             assert entry == self.chosen[entry.index - 1], (
@@ -248,7 +260,7 @@ class Cluster:
                     assert self.payload[token] == request.payload
                     self.acknowledged.add(request.payload)
                     self.end(token, "Commit")
-            meta = SnapshotMeta(entry.epoch, entry.index, entry.stamp, meta.members)
+            meta = SnapshotMeta(entry.epoch, entry.index, entry.stamp, entry.members or meta.members)
         assert not named, f"named but not in the commit: {named}"
         member.state = (meta, executed)
         if self.random.random() < self.misfortunes.flush:
@@ -342,6 +354,16 @@ class Cluster:
         self.happens(member, member.life, events.TransferLeadership(token, to))
         return token
 
+    def change(self, n: NodeId, members: Members) -> Token | None:
+        member = self.members[n]
+        if member.engine is None:
+            return None
+        token = self.token(member)
+        self.wished[token] = members
+        base = member.engine.status().members if self.random.random() < 0.5 else None
+        self.happens(member, member.life, events.ChangeMembers(token, members, base))
+        return token
+
     def token(self, member: Member) -> Token:
         self.tokens += 1
         self.open[self.tokens] = (member.id, member.life)
@@ -372,11 +394,16 @@ class Cluster:
 
     def check_end(self) -> None:
         """All agree, nothing acknowledged is lost, everything happened at most once, every token has ended."""
+        gone = [member for member in self.members.values() if member.id not in self.were[-1].everyone()]
+        for token in [token for member in gone for _, token, _ in member.reads]:
+            self.end(token, "waits for entries that a removed member never gets")
         assert not self.open, f"these tokens never ended: {sorted(self.open)}"
         assert len(set(self.executed)) == len(self.executed), "a request was executed twice"
         missing = self.acknowledged - set(self.executed)
         assert not missing, f"acknowledged and lost: {sorted(missing)}"
         refused = {self.payload[t] for t, how in self.ended.items() if how == "Rejected" and t in self.payload}
         assert not refused & set(self.executed), f"rejected, yet executed: {sorted(refused & set(self.executed))}"
-        for member in self.members.values():
-            assert member.state[1] == tuple(self.executed), f"n{member.id} has another state"
+        done = {members for token, members in self.wished.items() if self.ended[token] == "Done"}
+        assert done <= set(self.were), f"done, yet never the configuration: {done - set(self.were)}"
+        for n in self.were[-1].everyone():
+            assert self.members[n].state[1] == tuple(self.executed), f"n{n} has another state"

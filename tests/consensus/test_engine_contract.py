@@ -7,6 +7,7 @@ import pytest
 from ostraka.consensus.raft import RAFT
 from ostraka.model.engine import Consensus, Settings
 from ostraka.model.ids import MILLISECOND
+from ostraka.model.requests import Members
 
 from .cluster import Cluster, Misfortunes
 
@@ -145,12 +146,28 @@ def change_fortune(cluster: Cluster) -> None:
             cluster.start(n)
 
 
+def change_members(cluster: Cluster) -> None:
+    """Ask somebody for others: one more, one less, one instead of another, or anything."""
+    dice, everyone = cluster.random, list(cluster.members)
+    voters = set(cluster.were[-1].voters)
+    if dice.random() < 0.3:
+        voters = {n for n in everyone if dice.random() < 0.6}
+    else:
+        for _ in range(dice.randint(1, 2)):
+            voters ^= {dice.choice(everyone)}
+    learners = {n for n in everyone if n not in voters and dice.random() < 0.2}
+    if voters:
+        cluster.change(dice.choice(everyone), Members(tuple(sorted(voters)), tuple(sorted(learners))))
+
+
 def wretched(engine: Consensus, seed: int, turns: int = 100) -> Cluster:
-    """Some seconds under all misfortunes at once, then quiet."""
-    cluster = Cluster(engine, seed, nodes=(3, 3, 5)[seed % 3], hasty=hasty)
+    """Some seconds under all misfortunes at once, then quiet. In every other seed members come and go."""
+    cluster = Cluster(engine, seed, nodes=(3, 3, 5, 1)[seed % 4], hasty=hasty, spare=2 * (seed % 2))
     dice = cluster.random
     for _ in range(turns):
         change_fortune(cluster)
+        if seed % 2 and dice.random() < 0.1:
+            change_members(cluster)
         for n in cluster.members:
             if dice.random() < 0.4:
                 cluster.propose(n, dice.randint(1, 3))
@@ -161,8 +178,13 @@ def wretched(engine: Consensus, seed: int, turns: int = 100) -> Cluster:
         cluster.run(dice.choice((1, 5, 20, 50, 150)))
     cluster.heal()
     cluster.run(10_000)
-    last = [cluster.propose(n)[0] for n in cluster.members]
+    leader = cluster.leader()
+    assert leader is not None, "nobody leads after ten seconds without misfortune"
+    members = cluster.members[leader].engine.status().members
+    assert not members.outgoing, f"it stays joint: {members}"
+    last = [cluster.propose(n)[0] for n in members.everyone()]
     cluster.run(3000)
+    cluster.run(0 if not cluster.open else 40_000)  # A wish may wait long for its answer.
     ends = {cluster.ended.get(token) for token in last}
     # A member without a tail to catch up from may get the outcome inside a snapshot, and then can't tell it.
     assert "Commit" in ends <= {"Commit", "Lost"}, f"it does not recover: {ends}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, StorageError
+from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, Refused, StorageError
 from ostraka.model import effects, events
 from ostraka.model.effects import Named, Why
 from ostraka.model.ids import SECOND
-from ostraka.model.requests import Request, SnapshotMeta
+from ostraka.model.requests import Members, Request, SnapshotMeta
 from ostraka.node.group import APPLIED, Descriptor
 from ostraka.transport import wire
 from ostraka.transport.network import Channel
@@ -389,3 +389,37 @@ def test_the_log_that_goes_on_from_a_state_is_kept_while_somebody_pulls_it(monke
     scene.does(effects.Commit((entry(9, b"x" * 300),)))  # More than is kept for anybody.
     goes_on_for(2, 10)
     assert forgettable() >= 9
+
+
+def test_an_order_ends_once_as_the_engine_says() -> None:
+    scene = Scene()
+    ends: list[OstrakaError | None] = []
+    for _ in range(4):
+        scene.group.transfer_leadership(2, ends.append)
+    scene.group.change_members(Members((1, 2)), ends.append)
+    scene.clock.run()
+    orders = scene.happened(events.TransferLeadership)
+    assert [order.to for order in orders] == [2] * 4
+    [change] = scene.happened(events.ChangeMembers)
+    assert (change.members, change.base) == (Members((1, 2)), scene.engine.status().members)
+    scene.does(
+        effects.Done((orders[0].token,)),
+        effects.Rejected((orders[1].token,), Why.NOT_LEADER, 3),
+        effects.Rejected((orders[2].token,), Why.NO_CONFIGURATION),
+        effects.Lost((orders[3].token,)),
+        effects.Done((change.token,)),
+    )
+    assert [type(end) for end in ends] == [type(None), NotLeader, Refused, OutcomeUnknown, type(None)]
+
+
+def test_a_failed_disk_ends_every_order() -> None:
+    scene = Scene()
+    ends: list[OstrakaError | None] = []
+    scene.does(effects.Save(1, (Note("vote"),)))
+    scene.group.transfer_leadership(2, ends.append)
+    scene.clock.run()
+    scene.disk.finish(OSError(5, "the disk is gone"))
+    scene.clock.run()
+    scene.group.transfer_leadership(3, ends.append)
+    scene.clock.run()
+    assert [type(end) for end in ends] == [OutcomeUnknown, NotExecuted]

@@ -66,18 +66,20 @@ def perform(story: Story, line: str) -> None:
 
 def opening(block: list[str]) -> Story:
     """The scene that the first block describes."""
-    nodes, hidden, settings = 3, set[str](), dict[str, int]()
+    nodes, spare, hidden, settings = 3, 0, set[str](), dict[str, int]()
     for line in block:
         match line.split():
             case ["nodes", count]:
                 nodes = int(count)
+            case ["spare", count]:
+                spare = int(count)
             case ["hide", *words]:
                 hidden.update(words)
             case ["settings", *pairs]:
                 settings.update({name: int(number) for name, number in (pair.split("=") for pair in pairs)})
             case other:
                 raise ValueError(f"a scene does not begin with {other}")
-    story = Story(nodes, settings=Settings(**settings))
+    story = Story(nodes, settings=Settings(**settings), spare=spare)
     story.hidden = hidden
     story.transcript.clear()
     return story

@@ -93,7 +93,9 @@ class Node:
 
 
 class Stage:
-    """Nodes 1 to `nodes`; `logs` gives some of them a past; `other` settings by name.
+    """Nodes 1 to `nodes`, then `spare` ones that are members of nothing yet; `logs` gives some of them a past.
+
+    `other` are settings by name.
 
     It checks after each step what every engine owes: one leader for an epoch, one entry for an index,
     no batch executed twice, no token ended twice, no message before its save.
@@ -105,6 +107,7 @@ class Stage:
         engine: Consensus = RAFT,
         logs: dict[NodeId, Sequence[do.Record]] | None = None,
         settings: Settings | None = None,
+        spare: int = 0,
         **other: int,
     ) -> None:
         self.engine = engine
@@ -114,7 +117,7 @@ class Stage:
         self.wire: list[Letter] = []
         self.kept: list[Letter] = []  # Held back by a rule.
         self.rules: list[Rule] = []
-        self.sides: list[set[NodeId]] = [set(range(1, nodes + 1))]
+        self.sides: list[set[NodeId]] = [set(range(1, nodes + spare + 1))]
         self.names: dict[Token, str] = {}
         self.answers: dict[Token, str] = {}
         self.decided: dict[Index, Entry] = {}
@@ -122,6 +125,8 @@ class Stage:
         self.leader_of: dict[int, NodeId] = {}
         start = (genesis(Members(tuple(range(1, nodes + 1)))), ())
         self.nodes = {n: Node(n, FixedDice(n / 10), start, start) for n in range(1, nodes + 1)}
+        for n in range(nodes + 1, nodes + spare + 1):  # They belong to nobody yet.
+            self.nodes[n] = Node(n, FixedDice(n / 10), (genesis(Members(())), ()), (genesis(Members(())), ()))
         for n, node in self.nodes.items():
             node.disk = list((logs or {}).get(n, ()))
             self.start(n)

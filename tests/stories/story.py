@@ -12,10 +12,10 @@ from typing import Any
 from ostraka.model import events as ev
 from ostraka.model.engine import Status
 from ostraka.model.ids import MILLISECOND, Index, NodeId, Token
-from ostraka.model.requests import Entry, Request
+from ostraka.model.requests import Entry, Members, Request
 
 from .stage import Letter, Rule, Stage
-from .words import cargo
+from .words import cargo, words
 
 
 class Story(Stage):
@@ -44,6 +44,15 @@ class Story(Stage):
         """Ask the node to hand leadership to another one."""
         token = self._token(n, f"transfer to n{to}")
         self._tell(self.nodes[n], ev.TransferLeadership(token, to))
+        return token
+
+    def change(self, n: NodeId, *voters: NodeId | str) -> Token:
+        """Ask the node for this configuration: voters, and after the word `learning` learners."""
+        split = voters.index("learning") if "learning" in voters else len(voters)
+        ids = [number for number in voters if isinstance(number, int)]
+        members = Members(tuple(ids[:split]), tuple(ids[split:]))
+        token = self._token(n, f"wants {words(members)}")
+        self._tell(self.nodes[n], ev.ChangeMembers(token, members))
         return token
 
     def tell(self, n: NodeId, *happened: ev.Event) -> None:

@@ -24,7 +24,7 @@ def cargo(entry: Entry) -> str:
     if entry.kind == Kind.REQUESTS:
         return " ".join(name for batch in entry.batches for name in names(batch.requests))
     if entry.members is not None:
-        return "members " + " ".join(map(str, entry.members.everyone()))
+        return words(entry.members)
     return "noop"
 
 
@@ -48,7 +48,8 @@ def words(value: Any) -> str:
         case Batch():
             return '"' + " ".join(names(value.requests)) + '"'
         case Members():
-            return "members " + " ".join(map(str, value.everyone()))
+            parts = [("members", value.voters), ("learning", value.learners), ("instead of", value.outgoing)]
+            return " ".join(f"{part} {' '.join(map(str, ids))}" for part, ids in parts if ids or part == "members")
         case SnapshotMeta():
             return f"snapshot {words(value.position)}"
         case tuple() | list():

@@ -46,10 +46,14 @@ class Read(Event, frozen=True, gc=False):
 
 
 class ChangeMembers(Event, frozen=True, gc=False):
-    """Make this the configuration."""
+    """Make this the configuration. The token ends in `Done`, `Rejected` or `Lost`.
+
+    New voters catch up as learners first. With `base` it is refused unless the change begins there.
+    """
 
     token: Token
     members: Members
+    base: Members | None = None
 
 
 class TransferLeadership(Event, frozen=True, gc=False):

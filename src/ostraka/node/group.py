@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, StorageError
+from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, Refused, StorageError
 from ostraka.model import effects, events
 from ostraka.model.effects import Effect, Why
 from ostraka.model.engine import Consensus, Engine, Status
@@ -35,6 +35,9 @@ Answer = Callable[[bytes | None, OstrakaError | None], None]
 
 Ready = Callable[[OstrakaError | None], None]
 """Called once: with None when the local state may be read, or with the error."""
+
+Carried = Callable[[OstrakaError | None], None]
+"""Called once: with None when what was ordered has been done, or with the error that says whether it was."""
 
 Observer = Callable[[Entry, Outcome], None]
 
@@ -102,6 +105,7 @@ class Group:
         self._proposals: list[tuple[Token, Request]] = []
         self._token: Token = 0
         self._answers: dict[Token, Answer] = {}
+        self._orders: dict[Token, Carried] = {}
         self._arriving_reads: list[Ready] = []
         self._reads: dict[Token, list[Ready]] = {}
         self._reads_at: list[tuple[Index, Token]] = []  # A heap: reads that wait for an index to be applied.
@@ -116,6 +120,7 @@ class Group:
             effects.Send: self._send,
             effects.Commit: self._commit,
             effects.ReadAt: self._read_at,
+            effects.Done: self._done,
             effects.Rejected: self._reject,
             effects.Lost: self._lose,
             effects.TakeSnapshot: self._take_snapshot,
@@ -159,6 +164,24 @@ class Group:
             return
         self._arriving_reads.append(ready)
         self._host.schedule(self)
+
+    def change_members(self, members: Members, done: Carried) -> None:
+        """Make this the configuration. It is refused if another one comes first than `status` shows now."""
+        base = self.engine.status().members
+        self._order(lambda token: events.ChangeMembers(token, members, base), done)
+
+    def transfer_leadership(self, to: NodeId, done: Carried) -> None:
+        """Let this member lead. Only a leader can hand over."""
+        self._order(lambda token: events.TransferLeadership(token, to), done)
+
+    def _order(self, event: Callable[[Token], Event], done: Carried) -> None:
+        failed = self._host.failed
+        if failed is not None:
+            self._host.clock.call_soon(lambda: done(_finished(failed)))
+            return
+        self._token += 1
+        self._orders[self._token] = done
+        self.happened(event(self._token))
 
     def query(self, query: Any) -> Any:
         """Ask the applied state of this node, at once: serializable, and perhaps stale."""
@@ -250,6 +273,9 @@ class Group:
         answers, self._answers = self._answers, {}
         for token in sorted(answers):
             answers[token](None, OutcomeUnknown(f"the disk failed before the outcome was known: {failure}"))
+        orders, self._orders = self._orders, {}
+        for token in sorted(orders):
+            orders[token](OutcomeUnknown(f"the disk failed before the outcome was known: {failure}"))
         for token in sorted(self._reads):
             self._ready(token, _finished(failure))
 
@@ -339,6 +365,10 @@ class Group:
         for ready in self._reads.pop(token):
             ready(error)
 
+    def _done(self, effect: effects.Done) -> None:
+        for token in effect.tokens:
+            self._orders.pop(token)(None)
+
     def _reject(self, effect: effects.Rejected) -> None:
         self._refuse(effect.tokens, _refusal(effect.why))
 
@@ -349,6 +379,8 @@ class Group:
         for token in tokens:
             if token in self._reads:
                 self._ready(token, error)
+            elif token in self._orders:
+                self._orders.pop(token)(error)
             else:
                 self._host.metrics.proposals_failed += 1
                 self._answers.pop(token)(None, error)
@@ -431,6 +463,10 @@ def _refusal(why: Why) -> NotExecuted:
             return NotLeader("no leader: a quorum of the members can't be reached from here")
         case Why.OVERLOADED:
             return Overloaded(f"{why.value}: the cluster takes in more than it can replicate; try again later")
+        case Why.NOT_LEADER:
+            return NotLeader(f"{why.value}; ask the one that does")
+        case Why.NOT_A_VOTER | Why.NO_CONFIGURATION:
+            return Refused(why.value)
         case _:
             return NotExecuted(why.value)
 

@@ -11,6 +11,7 @@ from ostraka.consensus.raft import invariants
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Append, Vote
 from ostraka.model.ids import ORIGIN, Position
+from ostraka.model.requests import Entry, Members
 
 from .lone import Lone, entries
 
@@ -90,6 +91,33 @@ def test_going_back_is_noticed() -> None:
             observer.observe(replica)
 
 
+def test_configurations_without_a_common_majority_are_noticed() -> None:
+    observer, replica = invariants.OneChangeAtATime(), Lone().lead().replica
+    one, two, joint = Members((1, 2, 3, 4)), Members((1, 2, 4, 5)), Members((1, 2, 4, 5), outgoing=(1, 2, 3, 4))
+    for allowed in ([one], [one, joint], [joint, two], [Members(()), two]):
+        replica.configurations = list(enumerate(allowed))
+        observer.observe(replica)
+    for apart in ([one, two], [joint, one], [Members((1, 2)), joint]):
+        replica.configurations = list(enumerate(apart))
+        with pytest.raises(AssertionError, match="n1 went from"):
+            observer.observe(replica)
+
+
+def test_a_change_too_early_is_noticed() -> None:
+    observer, replica = invariants.OneChangeAtATime(), led(1, term=2)
+    replica.log.extend([Entry(2, 2, 0, members=Members((1, 2)))])
+    replica.configurations.append((2, Members((1, 2))))
+    with pytest.raises(AssertionError, match="before an entry of term 2 was committed"):
+        observer.observe(replica)
+
+
+def test_two_changes_at_a_time_are_noticed() -> None:
+    observer, replica = invariants.OneChangeAtATime(), Lone().lead().replica
+    replica.configurations += [(2, Members((1, 2))), (3, Members((1,)))]
+    with pytest.raises(AssertionError, match="n1 leads with"):
+        observer.observe(replica)
+
+
 def test_all_of_them_run_together() -> None:
     observer, lone = invariants.Invariants(), Lone().lead()
     for token in range(1, 4):
@@ -100,5 +128,5 @@ def test_all_of_them_run_together() -> None:
         observer.observe(lone.replica)
     lone.receive(3, Append(2, Position(1, 4), (), 4, 0))
     observer.observe(lone.replica)
-    assert len(observer.all) == 6 and isinstance(observer, invariants.Invariants)
+    assert len(observer.all) == 7 and isinstance(observer, invariants.Invariants)
     assert not isinstance(SimpleNamespace(), invariants.Invariants)

@@ -26,6 +26,8 @@ GOLDEN: list[tuple[Message | Record, str]] = [
     (messages.AskRead(4, 5, 1), "940a040501"),
     (messages.ReadAnswer(4, 5, 1, 7), "950b04050107"),
     (messages.TimeoutNow(4), "920c04"),
+    (messages.ForwardChange(4, 5, 1, Members((1, 2)), None), "960d040501 93 920102 90 90 c0"),
+    (messages.MembersChanged(4, 5, 1), "940e040501"),
     (messages.HardState(4, None), "930104c0"),
     (messages.Logged(ENTRY), "9202 9607036301 91940205 01c4026162 c0"),
     (messages.Installed(Position(3, 7)), "9203920307"),

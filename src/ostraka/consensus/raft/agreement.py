@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import Quorum, reached
-from ostraka.consensus.raft import checkpoint, handover, reads
+from ostraka.consensus.raft import checkpoint, handover, membership, reads
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Append, Appended, Term
 from ostraka.consensus.raft.roles import Leader, Progress
@@ -94,6 +94,7 @@ def lead_on(me: Replica, role: Leader) -> None:
         me.commit = committable(me.quorum, match, me.log, me.term, me.commit)
         while role.entry_sizes and role.entry_sizes[0][0] <= me.commit:
             role.uncommitted -= role.entry_sizes.popleft()[1]
+    membership.proceed(me, role)
     if me.handover is not None:
         handover.proceed(me, role, me.handover)
     elif role.gathered and (
@@ -304,6 +305,8 @@ def accept(me: Replica, entries: tuple[Entry, ...]) -> bool:
 
 def decide(me: Replica) -> None:
     """Hand on what is committed and durable here, and say which of our own callers are in it."""
+    if len(me.configurations) > 1:
+        membership.forget_replaced(me)
     upto = min(me.commit, me.saved)
     if upto <= me.decided or me.installing is not None:
         return

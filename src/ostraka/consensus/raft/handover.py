@@ -49,6 +49,8 @@ def on_transfer(me: Replica, event: TransferLeadership) -> None:
         why = Why.NOT_LEADER
     elif me.handover is not None:
         why = Why.TRANSFERRING
+    elif me.role.change is not None:
+        why = Why.CHANGING
     elif event.to not in me.members.voters:
         why = Why.NOT_A_VOTER
     else:

@@ -1,6 +1,6 @@
 """What must always be true: Raft's own properties, as observers of replicas.
 
-Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figure 3.
+Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figure 3, §6.
 Words:    to observe is to look at one replica after its turn. A replica in a new life is a new object.
 Departs:  state machine safety is observed where an entry is decided, before it is applied.
 Evidence: tests/consensus/raft/test_invariants.py breaks each of them.
@@ -11,6 +11,7 @@ simulation. They must see every turn: an entry that came and was compacted betwe
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,7 @@ from ostraka.consensus.raft.messages import Term
 from ostraka.consensus.raft.replica import Replica
 from ostraka.consensus.raft.roles import Leader
 from ostraka.model.ids import Index, NodeId, Position
-from ostraka.model.requests import Entry
+from ostraka.model.requests import Entry, Members
 
 
 class Invariant(Protocol):
@@ -153,6 +154,31 @@ class LeaderCompleteness:
         self.checked[replica.term] = len(self.committed)
 
 
+class OneChangeAtATime:
+    """Majorities of neighbouring configurations meet, and no leader has two that are not committed. (Raft §6)"""
+
+    def observe(self, replica: Replica) -> None:
+        known = replica.configurations
+        for (_, old), (index, new) in pairwise(known):
+            assert not old.voters or are_neighbours(old, new), f"n{replica.id} went from {old} to {new} at {index}"
+        index = known[-1][0]
+        if index <= replica.commit or not isinstance(replica.role, Leader) or index < replica.role.first:
+            return
+        assert replica.commit >= replica.role.first, (
+            f"n{replica.id} changed members at {index} before an entry of term {replica.term} was committed"
+        )
+        assert known[-2][0] <= replica.commit, f"n{replica.id} leads with {known[-2:]} not committed"
+
+
+def are_neighbours(old: Members, new: Members) -> bool:
+    """May a log have these one after the other?"""
+    if old.outgoing:
+        return not new.outgoing and set(new.voters) == set(old.voters)
+    if new.outgoing:
+        return set(new.outgoing) == set(old.voters)
+    return len(set(old.voters) ^ set(new.voters)) <= 1
+
+
 class Invariants:
     """All of them at once."""
 
@@ -164,6 +190,7 @@ class Invariants:
             LogMatching(),
             StateMachineSafety(),
             LeaderCompleteness(),
+            OneChangeAtATime(),
         )
 
     def observe(self, replica: Replica) -> None:

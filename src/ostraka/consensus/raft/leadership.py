@@ -63,6 +63,9 @@ def watch_the_time(me: Replica) -> None:
     """Campaign when no leader was heard from for too long; give up leading without a quorum or a disk."""
     if me.handover is not None and me.now >= me.handover.until:
         handover.abandon(me)
+        if isinstance(me.role, Leader) and me.id not in me.members.voters:
+            me.become(Follower(), 0)  # Nobody wants to inherit, and we don't belong here any more.
+            me.rest()
     role = me.role
     if isinstance(role, Leader):
         timeout = me.settings.election_timeout

@@ -15,7 +15,7 @@ from __future__ import annotations
 from ostraka.model.effects import Record, Why
 from ostraka.model.events import Message
 from ostraka.model.ids import ORIGIN, Epoch, Index, NodeId, Position
-from ostraka.model.requests import Entry, SnapshotMeta
+from ostraka.model.requests import Entry, Members, SnapshotMeta
 
 Term = Epoch
 """Raft's word for an epoch."""
@@ -118,6 +118,24 @@ class TimeoutNow(Message, frozen=True, gc=False, tag=12):
     term: Term
 
 
+class ForwardChange(Message, frozen=True, gc=False, tag=13):
+    """A follower's wish for other members, for the leader of this term, and of no other. Never sent twice."""
+
+    term: Term
+    life: int
+    number: int  # Counted with its batches. A refusal is a ForwardRefused.
+    members: Members
+    base: Members | None
+
+
+class MembersChanged(Message, frozen=True, gc=False, tag=14):
+    """The configuration that was wished for is committed."""
+
+    term: Term
+    life: int
+    number: int
+
+
 RaftMessage = (
     AskPreVote
     | PreVote
@@ -131,6 +149,8 @@ RaftMessage = (
     | AskRead
     | ReadAnswer
     | TimeoutNow
+    | ForwardChange
+    | MembersChanged
 )
 
 

@@ -18,6 +18,7 @@ from ostraka.consensus.quorum import Quorum, quorum_of
 from ostraka.consensus.raft import agreement, checkpoint, handover, leadership, membership, messages, reads, requests
 from ostraka.consensus.raft.handover import Handover
 from ostraka.consensus.raft.log import Log
+from ostraka.consensus.raft.membership import Wish
 from ostraka.consensus.raft.messages import HardState, Logged, Term
 from ostraka.consensus.raft.reads import Asked
 from ostraka.consensus.raft.requests import Waiting
@@ -88,6 +89,7 @@ class Replica:
         self.sent: dict[int, Waiting] = {}  # and batches given to one, by number.
         self.hold_until: Instant = 0  # The leader hands over: it takes in no batches until then.
         self.batches = 0
+        self.wishes: dict[int, Wish] = {}  # For other members, given to a leader, by number.
         self.own_bytes = 0  # Held and sent.
         self.reading: list[Token] = []  # Reads of this turn,
         self.asked: deque[Asked] = deque()  # and those that wait for an answer.
@@ -102,7 +104,6 @@ class Replica:
 
         self.out: list[Effect] = []
         membership.take_effect(self)
-        self.rest()
 
     # The turn.
 
@@ -186,13 +187,14 @@ class Replica:
     def rest(self) -> None:
         """Wait for one whole election timeout, newly drawn, before campaigning. (§5.2)"""
         timeout = self.settings.election_timeout
-        votes = self.id in self.members.voters or self.id in self.members.outgoing
-        self.campaign_at = self.now + timeout + roll(self.dice, timeout) if votes else None
+        self.campaign_at = self.now + timeout + roll(self.dice, timeout) if membership.may_campaign(self) else None
 
     def become(self, role: Role, leader: NodeId, term: Term | None = None) -> None:
         """Change role, and term if one is given; what was entrusted to a leader is lost with it."""
         if isinstance(self.role, Leader):
             self.led = Led(self.term, self.role.seen)
+            if self.role.change is not None and self.role.change.token:
+                self.out.append(Lost((self.role.change.token,)))
         if self.leader and (leader != self.leader or term is not None):
             self.lose_sent()
         if leader != self.leader:
@@ -228,6 +230,8 @@ class Replica:
     def lose_sent(self) -> None:
         """Nobody here can tell any more what becomes of the batches given to the leader."""
         tokens = tuple(token for waiting in self.sent.values() for token in waiting.tokens)
+        tokens += tuple(wish.token for wish in self.wishes.values())
+        self.wishes.clear()
         self.own_bytes -= sum(len(waiting.batch.requests) for waiting in self.sent.values())
         self.sent.clear()
         if tokens:
@@ -267,7 +271,7 @@ def on_receive(me: Replica, event: events.Receive) -> None:
     handler = ON_MESSAGE.get(type(message))
     if handler is None:
         me.discard(sender, f"no such message: {type(message).__name__}")
-    elif sender not in me.peers and type(message) not in FROM_ANYONE:
+    elif sender not in me.peers and sender != me.leader and type(message) not in FROM_ANYONE:
         me.discard(sender, "not a member")
     else:
         term: Term = message.term  # type: ignore[attr-defined]  # Every message of ours has one.
@@ -346,7 +350,9 @@ ON_MESSAGE: dict[type[Message], Callable[[Replica, NodeId, Any], None]] = {
     messages.AskRead: reads.on_ask_read,
     messages.ReadAnswer: reads.on_read_answer,
     messages.TimeoutNow: handover.on_timeout_now,
+    messages.ForwardChange: requests.on_forward,
+    messages.MembersChanged: membership.on_members_changed,
 }
 
-FROM_ANYONE = frozenset({messages.AskPreVote, messages.RequestVote})
-"""A voter may not know yet that the candidate is a member, and must vote all the same. (§6)"""
+FROM_ANYONE = frozenset({messages.AskPreVote, messages.RequestVote, messages.Append, messages.SnapshotOffer})
+"""Who votes, and who accepts entries, need not know yet that the sender is a member, nor that it is one itself. (§6)"""

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ostraka.consensus.raft import agreement
-from ostraka.consensus.raft.messages import Forward, ForwardRefused
-from ostraka.consensus.raft.roles import Leader, Seen, Stopped
+from ostraka.consensus.raft import agreement, membership
+from ostraka.consensus.raft.messages import Forward, ForwardChange, ForwardRefused
+from ostraka.consensus.raft.roles import Change, Leader, Seen, Stopped
 from ostraka.model.effects import Lost, Rejected, Why
 from ostraka.model.events import Propose
 from ostraka.model.ids import Instant, NodeId, Token
@@ -102,8 +102,8 @@ def give(me: Replica, waiting: Waiting) -> None:
     me.sent[batch.number] = waiting
 
 
-def on_forward(me: Replica, sender: NodeId, forward: Forward) -> None:
-    """Take the batch in if we lead the very term that it was meant for, and it has not come before.
+def on_forward(me: Replica, sender: NodeId, forward: Forward | ForwardChange) -> None:
+    """Take in the batch, or the wish, if we lead the very term that it was meant for, and it has not come before.
 
     A refusal must be true for ever. So it is given only by the one who led that term, for a number that
     it has never seen, and which then counts as seen.
@@ -115,18 +115,27 @@ def on_forward(me: Replica, sender: NodeId, forward: Forward) -> None:
         me.discard(sender, "forwarded to the leader of another term")
         return
     seen = role.seen if isinstance(role, Leader) and leads else me.led.seen
+    why: Why | None = None
     if not seen.setdefault(origin, Seen()).first_time(forward.number):
         me.discard(sender, "forwarded twice")
     elif not isinstance(role, Leader) or not leads:
-        me.send_now((sender,), ForwardRefused(me.term, forward.life, forward.number, Why.NO_LEADER))
+        why = Why.NO_LEADER
+    elif isinstance(forward, ForwardChange):
+        change = Change(forward.members, asker=(sender, forward.life, forward.number))
+        why = membership.take_on(me, role, change, forward.base)
     elif me.handover is not None:
-        me.send_now((sender,), ForwardRefused(me.term, forward.life, forward.number, Why.TRANSFERRING))
+        why = Why.TRANSFERRING
     elif not agreement.take_in(me, role, Batch(sender, forward.life, forward.number, forward.requests)):
-        me.send_now((sender,), ForwardRefused(me.term, forward.life, forward.number, Why.OVERLOADED))
+        why = Why.OVERLOADED
+    if why is not None:
+        me.send_now((sender,), ForwardRefused(me.term, forward.life, forward.number, why))
 
 
 def on_forward_refused(me: Replica, sender: NodeId, refusal: ForwardRefused) -> None:
     """The leader did not take it in, so it never happens; but where it hands over, the next one can be asked."""
+    if refusal.life == me.life and refusal.number in me.wishes:
+        me.out.append(Rejected((me.wishes.pop(refusal.number).token,), refusal.why, me.leader))
+        return
     waiting = me.sent.pop(refusal.number, None) if refusal.life == me.life else None
     if waiting is None:
         me.discard(sender, "a refusal that nobody waits for")
@@ -152,6 +161,9 @@ def expire(me: Replica) -> None:
         del me.sent[first.batch.number]
         me.own_bytes -= len(first.batch.requests)
         me.out.append(Lost(first.tokens))
+    while me.wishes and (wish := next(iter(me.wishes.values()))).expires <= me.now:
+        del me.wishes[next(iter(me.wishes))]
+        me.out.append(Lost((wish.token,)))
 
 
 def deadline(me: Replica) -> Instant | None:
@@ -159,5 +171,5 @@ def deadline(me: Replica) -> Instant | None:
     held = next(iter(me.held.values())).expires if me.held else None
     if held is not None and me.leader:
         held = min(held, me.hold_until)
-    sent = next(iter(me.sent.values())).expires if me.sent else None
-    return held if sent is None else sent if held is None else min(held, sent)
+    due = [waiting[next(iter(waiting))].expires for waiting in (me.sent, me.wishes) if waiting]
+    return min(due if held is None else [*due, held], default=None)

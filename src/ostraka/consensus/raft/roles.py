@@ -1,6 +1,6 @@
 """What a replica is at a time, and what it knows only while it is that.
 
-Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figures 2, 4.
+Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figures 2, 4; his thesis §4.2.1.
 Words:    a follower's progress is the leader's nextIndex and matchIndex for it.
 Departs:  a pre-candidate comes before a candidate (thesis §9.6); a replica whose disk failed has stopped.
 Evidence: tests/consensus/raft/test_agreement.py, tests/consensus/raft/test_requests.py.
@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from ostraka.consensus.raft.messages import Term
 from ostraka.model.engine import Settings
-from ostraka.model.ids import ClusterTime, Index, Instant, NodeId, SaveToken
-from ostraka.model.requests import Batch
+from ostraka.model.ids import ClusterTime, Index, Instant, NodeId, SaveToken, Token
+from ostraka.model.requests import Batch, Members
 
 
 @dataclass(slots=True)
@@ -127,6 +127,19 @@ class Seen:
         return True
 
 
+@dataclass(slots=True)
+class Change:
+    """A configuration that was asked for, on its way."""
+
+    target: Members
+    token: Token = 0  # Of our own caller,
+    asker: tuple[NodeId, int, int] | None = None  # or the member, its life and its number.
+    added: tuple[NodeId, ...] = ()  # Learners that this change brought in.
+    rounds: int = 0  # Of catching up: this one began at that instant, and ends when all new voters have the goal.
+    since: Instant = 0
+    goal: Index = 0
+
+
 Origin = tuple[NodeId, int]
 """A node and its life."""
 
@@ -151,6 +164,7 @@ class Leader:
     entry_sizes: deque[tuple[Index, int]] = field(default_factory=deque)  # Of those entries.
     callers: dict[NodeId, Index] = field(default_factory=dict)  # The last entry that holds a batch of this follower's.
     seen: dict[Origin, Seen] = field(default_factory=dict)
+    change: Change | None = None  # Of members, as it was asked for.
 
     # Reads.
     round: int = 0

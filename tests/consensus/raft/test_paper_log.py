@@ -73,9 +73,9 @@ def test_entries_replace_what_conflicts(
     replica = Replica(mine, term=3)
     leaders = log(*theirs)
     prev = leaders[start - 1].position if start else ORIGIN
-    answer = only(replica.hear(2, Append(3, prev, leaders[start:], 0, 7)), Appended)
+    answer = only(replica.hear(2, Append(3, prev, leaders[start:], 0, 0)), Appended)
     assert replica.terms == list(result)
-    assert answer == Appended(3, True, len(theirs), 7), "it vouches for what the message showed, and no more"
+    assert answer == Appended(3, True, len(theirs), 0), "it vouches for what the message showed, and no more"
     logged = [record.entry for record in replica.records if isinstance(record, Logged)]
     assert logged == [each for each in leaders[start:] if each not in log(*mine)], "what it has is not written again"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ostraka.consensus.raft.messages import Append, Appended, AskRead, ReadAnswer, Vote
-from ostraka.model.effects import Discarded, ReadAt, Rejected, Why
+from ostraka.model.effects import Discarded, ReadAt, Rejected, Save, Why
 from ostraka.model.events import LinkDown, Read
-from ostraka.model.ids import ORIGIN
+from ostraka.model.ids import ORIGIN, Position
 from ostraka.model.requests import Members
 
-from .lone import Lone
+from .lone import Lone, entries
 
 
 def following() -> Lone:
@@ -33,6 +33,18 @@ def test_a_read_waits_for_a_round_that_begins_after_it() -> None:
     assert not lone.all(ReadAt), "a doubled acknowledgement of the round before"
     lone.acknowledge(3, round_=2)
     assert lone.all(ReadAt) == [ReadAt((3,), 1)]
+
+
+def test_a_follower_confirms_a_round_at_once_and_the_entries_that_came_with_it_once_they_are_saved() -> None:
+    lone = Lone().follow(1, commit=1)
+    lone.receive(2, Append(1, Position(1, 1), entries(1, 1)[1:], 1, 5))
+    round_answer, answer = lone.sends(Appended)
+    assert round_answer.message == Appended(1, True, 1, 5) and answer.message == Appended(1, True, 2, 5)
+    assert round_answer.after < answer.after == lone.all(Save)[-1].token, "a reader waits for nobody's disk"
+    lone.receive(2, Append(1, Position(1, 2), entries(1, 1, 1)[2:], 1, 5))
+    assert [send.message for send in lone.sends(Appended)] == [Appended(1, True, 3, 5)], (
+        "the round is confirmed already"
+    )
 
 
 def test_a_rejection_confirms_the_round_too() -> None:

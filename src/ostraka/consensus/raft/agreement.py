@@ -19,7 +19,7 @@ from ostraka.consensus.quorum import Quorum, reached
 from ostraka.consensus.raft import checkpoint, handover, membership, reads
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Append, Appended, Term
-from ostraka.consensus.raft.roles import Leader, Progress
+from ostraka.consensus.raft.roles import Follower, Leader, Progress
 from ostraka.model.effects import Commit, Named
 from ostraka.model.events import LinkDown, LinkUp
 from ostraka.model.ids import ORIGIN, Index, NodeId, Position
@@ -269,6 +269,11 @@ def on_append(me: Replica, sender: NodeId, message: Append) -> None:
         return
     verified = max(prev.index + len(message.entries), me.commit)
     if accept(me, entries):
+        role = me.role
+        if isinstance(role, Follower) and message.round > role.round:
+            # Readers wait for the round, and the round for nobody's disk: only the entries do.
+            role.round = message.round
+            me.send_now((sender,), Appended(me.term, True, min(prev.index, me.saved), message.round))
         me.send(sender, Appended(me.term, True, verified, message.round))
     else:
         # Nothing new to promise, so the answer (and the read round in it) need not wait for the disk.

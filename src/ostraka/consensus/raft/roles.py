@@ -25,6 +25,7 @@ class Follower:
     name: ClassVar[str] = "follower"
     leader: NodeId = 0
     heard: Instant = 0  # When the leader was last heard from.
+    round: int = 0  # The last read round that was acknowledged ahead of the entries that it came with.
 
 
 @dataclass(slots=True)

@@ -161,7 +161,10 @@ def change_members(cluster: Cluster) -> None:
 
 
 def wretched(engine: Consensus, seed: int, turns: int = 100) -> Cluster:
-    """Some seconds under all misfortunes at once, then quiet. In every other seed members come and go, in half of those mostly in peace."""
+    """Some seconds under all misfortunes at once, then quiet.
+
+    In every other seed members come and go, in half of those mostly in peace.
+    """
     cluster = Cluster(engine, seed, nodes=(3, 3, 5, 1)[seed % 4], hasty=hasty, spare=2 * (seed % 2))
     dice = cluster.random
     for _ in range(turns):

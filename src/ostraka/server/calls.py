@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import DecodeError
 
+from ostraka.database.commands import decode_reply
 from ostraka.errors import NotLeader, OstrakaError, OutcomeUnknown, Overloaded
 from ostraka.transport.http2.connection import Connection
 from ostraka.transport.http2.errors import Status
@@ -111,6 +112,33 @@ class Waiting:
     def ended(self) -> bool:
         """The answer has come: wait no more. True if the caller was told before that it would not come."""
         return self.member.waiting.pop(self, None) is None
+
+    def answered(self, reply: bytes | None, error: OstrakaError | None) -> None:
+        """The group's answer to a proposal: the machine's reply, or an error."""
+        if self.ended():
+            return
+        if reply is None:
+            assert error is not None, "exactly one of the two is given"
+            refuse(self.call, self.tally, self.member.refusal(error))
+        else:
+            self.replied(decode_reply(reply))
+
+    def replied(self, done: Any) -> None:
+        """The machine has answered what was proposed. For those that propose."""
+        raise AssertionError(f"{type(self).__name__} proposes nothing")
+
+    def ready(self, error: OstrakaError | None) -> None:
+        """The local state may be read now, or it can't be told whether it may."""
+        if self.ended():
+            return
+        if error is not None:
+            refuse(self.call, self.tally, self.member.refusal(error))
+        else:
+            self.read()
+
+    def read(self) -> None:
+        """The local state may be read. For those that ask for a read index."""
+        raise AssertionError(f"{type(self).__name__} reads nothing")
 
     def lateness(self) -> Refusal:
         """What a caller is told who has waited for too long: the cause as far as it is known."""

@@ -8,7 +8,6 @@ from google.protobuf.message import DecodeError
 
 from ostraka.api import etcd
 from ostraka.database.commands import ListMembers, MemberInfo, Members
-from ostraka.errors import OstrakaError
 from ostraka.server.calls import SERVER_STOPPED, Tally, Waiting, finish, malformed, refuse
 from ostraka.server.member import Member
 from ostraka.transport.http2.server import Router, ServerCall
@@ -46,14 +45,8 @@ class Cluster:
 class _List(Waiting):
     __slots__ = ()
 
-    def ready(self, error: OstrakaError | None) -> None:
-        """The local state may be read now, or it can't be told whether it may."""
-        if self.ended():
-            return
-        if error is not None:
-            refuse(self.call, self.tally, self.member.refusal(error))
-        else:
-            _answer(self.member, self.tally, self.call)
+    def read(self) -> None:
+        _answer(self.member, self.tally, self.call)
 
 
 def _answer(member: Member, tally: Tally, call: ServerCall) -> None:

@@ -26,12 +26,10 @@ from ostraka.database.commands import (
     Sweep,
     SweepDone,
     Txn,
-    decode_reply,
     encode,
 )
 from ostraka.database.failures import EMPTY_KEY
 from ostraka.database.txn import objection, only_reads
-from ostraka.errors import OstrakaError
 from ostraka.model.requests import Request
 from ostraka.server.calls import SERVER_STOPPED, TOO_LARGE, Refusal, Tally, Waiting, finish, malformed, refuse
 from ostraka.server.member import Member
@@ -178,15 +176,7 @@ def _read(member: Member, tally: Tally, call: ServerCall, query: Range) -> None:
 class _Put(Waiting):
     __slots__ = ()
 
-    def answered(self, reply: bytes | None, error: OstrakaError | None) -> None:
-        """The group's answer: the machine's reply, or an error."""
-        if self.ended():
-            return
-        if reply is None:
-            assert error is not None, "exactly one of the two is given"
-            refuse(self.call, self.tally, self.member.refusal(error))
-            return
-        done = decode_reply(reply)
+    def replied(self, done: Any) -> None:
         if type(done) is PutDone:
             finish(self.call, self.tally, self.member.packer.put_response(done.revision, done.previous))
         else:
@@ -201,14 +191,8 @@ class _Range(Waiting):
         super().__init__(member, tally, call)
         self.query = query
 
-    def ready(self, error: OstrakaError | None) -> None:
-        """The local state may be read now, or it can't be told whether it may."""
-        if self.ended():
-            return
-        if error is not None:
-            refuse(self.call, self.tally, self.member.refusal(error))
-        else:
-            _read(self.member, self.tally, self.call, self.query)
+    def read(self) -> None:
+        _read(self.member, self.tally, self.call, self.query)
 
 
 def _query(member: Member, tally: Tally, call: ServerCall, command: Txn, pack: Pack) -> None:
@@ -230,14 +214,8 @@ class _Query(Waiting):
         self.command = command
         self.pack = pack
 
-    def ready(self, error: OstrakaError | None) -> None:
-        """The local state may be read now, or it can't be told whether it may."""
-        if self.ended():
-            return
-        if error is not None:
-            refuse(self.call, self.tally, self.member.refusal(error))
-        else:
-            _query(self.member, self.tally, self.call, self.command, self.pack)
+    def read(self) -> None:
+        _query(self.member, self.tally, self.call, self.command, self.pack)
 
 
 class _Write(Waiting):
@@ -247,15 +225,7 @@ class _Write(Waiting):
         super().__init__(member, tally, call)
         self.pack = pack
 
-    def answered(self, reply: bytes | None, error: OstrakaError | None) -> None:
-        """The group's answer: the machine's reply, or an error."""
-        if self.ended():
-            return
-        if reply is None:
-            assert error is not None, "exactly one of the two is given"
-            refuse(self.call, self.tally, self.member.refusal(error))
-            return
-        done = decode_reply(reply)
+    def replied(self, done: Any) -> None:
         if isinstance(done, Failure):
             refuse(self.call, self.tally, (done.code, done.message))
         else:

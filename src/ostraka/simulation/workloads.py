@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ostraka.checkers.linearizability import Operation, check
+from ostraka.checkers.history import Operation, Type
+from ostraka.checkers.linearizability import check
 from ostraka.database import commands
 from ostraka.errors import NotExecuted, OstrakaError, OutcomeUnknown
 from ostraka.model.ids import MILLISECOND, Dice, Duration, Epoch, Instant, NodeId, roll
@@ -233,10 +234,13 @@ class Registers:
         """What was answered is what registers would have answered, key by key."""
         for key in range(self._keys):
             history = [_operation(wish) for wish in self.wishes if wish.key == key and not wish.refused]
-            violation = check(history)
-            assert violation is None, f"k{key}: {violation}"
+            verdict = check(history)
+            assert verdict.holds, f"k{key}: {verdict}"
 
 
 def _operation(wish: Wish) -> Operation:
     value = None if wish.value is None else wish.value.split()[0]
-    return Operation(wish.client.number, wish.called, wish.answered, wish.write, value)
+    known = Type.INFO if wish.answered is None else Type.OK
+    if wish.write:
+        return Operation(wish.client.number, "write", value, None, wish.called, wish.answered, known)
+    return Operation(wish.client.number, "read", None, value, wish.called, wish.answered, known)

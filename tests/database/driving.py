@@ -6,14 +6,15 @@ from typing import Any
 
 from ostraka.database import commands as c
 from ostraka.database.machine import Database
+from ostraka.model.ids import ClusterTime
 from ostraka.model.machine import Table
 from ostraka.model.requests import Batch, Entry, Kind, Request, pack
 
 
-def entry(index: int, *batches: tuple[Request, ...]) -> Entry:
+def entry(index: int, *batches: tuple[Request, ...], stamp: ClusterTime = 0) -> Entry:
     """An entry of requests."""
     return Entry(
-        index, 1, 0, Kind.REQUESTS, tuple(Batch(1, 1, number, pack(batch)) for number, batch in enumerate(batches))
+        index, 1, stamp, Kind.REQUESTS, tuple(Batch(1, 1, number, pack(batch)) for number, batch in enumerate(batches))
     )
 
 
@@ -32,20 +33,31 @@ def plain(reply: Any) -> Any:
             return ("txn", reply.revision, reply.succeeded, tuple(map(plain, reply.responses)))
         case c.CompactDone():
             return ("compact", reply.revision)
+        case c.LeaseGranted():
+            return ("granted", reply.revision, reply.ttl)
+        case c.LeaseRevoked():
+            return ("revoked", reply.revision)
+        case c.LeaseRenewed():
+            return ("renewed", reply.revision, reply.ttls)
+        case c.LeaseExpired():
+            return ("expired", reply.revision, reply.expired)
+        case c.LeaseLife():
+            return ("life", reply.revision, reply.remaining, reply.granted, reply.keys)
     return reply
 
 
 class Driver:
-    """A database that is given one command an entry."""
+    """A database that is given one command an entry. Its time is `now`."""
 
     def __init__(self, table: Table) -> None:
         self.table, self.database, self.index = table, Database(table), 0
+        self.now: ClusterTime = 0
         self.changes: list[Any] = []
 
     def submit(self, *requests: Request) -> list[Any]:
         """The replies to these requests, in one entry."""
         self.index += 1
-        outcome = self.database.apply(entry(self.index, requests), self.table)
+        outcome = self.database.apply(entry(self.index, requests, stamp=self.now), self.table)
         self.changes += outcome.changes
         return [c.decode_reply(reply) for reply in outcome.replies[0]]
 

@@ -6,7 +6,20 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from ostraka.database.commands import Compact, Compare, DeleteRange, KeyValue, Put, Range, Txn
+from ostraka.database.commands import (
+    Compact,
+    Compare,
+    DeleteRange,
+    KeyValue,
+    LeaseExpire,
+    LeaseGrant,
+    LeaseRenew,
+    LeaseRevoke,
+    LeaseTimeToLive,
+    Put,
+    Range,
+    Txn,
+)
 
 State = dict[bytes, KeyValue]
 COMPACTED = "etcdserver: mvcc: required revision has been compacted"
@@ -14,6 +27,8 @@ FUTURE = "etcdserver: mvcc: required revision is a future revision"
 NO_KEY = "etcdserver: key is not provided"
 NOT_FOUND = "etcdserver: key not found"
 NO_LEASE = "etcdserver: requested lease not found"
+LEASE_EXISTS = "etcdserver: lease already exists"
+LONG_TTL = "etcdserver: too large lease TTL"
 DUPLICATE = "etcdserver: duplicate key given in txn request"
 
 
@@ -24,6 +39,8 @@ class Reference:
         self.states: dict[int, State] = {1: {}}
         self.events: list[tuple[int, bytes, KeyValue | None, KeyValue | None]] = []
         self.compacted = -1
+        self.second = 0  # What the clock shows when a command comes.
+        self.leases: dict[int, tuple[int, int]] = {}  # The TTL, and the second in which it is due.
         self.work: State = {}  # The state that a command makes of the last one,
         self.done: list[Any] = []  # and the events by which.
 
@@ -41,6 +58,8 @@ class Reference:
         self.work, self.done = dict(self.states[self.revision]), []
         if isinstance(command, Compact):
             return self.compact(command)
+        if isinstance(command, LeaseGrant | LeaseRevoke | LeaseRenew | LeaseExpire | LeaseTimeToLive):
+            return self.lease(command)
         error = malformed(command)
         if error is None:
             error = self.refuse_txn(command) if isinstance(command, Txn) else self.refuse(command)
@@ -60,11 +79,53 @@ class Reference:
         self.compacted = ask.revision
         return ("compact", self.revision)
 
+    def lease(self, ask: Any) -> Any:
+        match ask:
+            case LeaseGrant():
+                if ask.id == 0:
+                    return NO_LEASE
+                if ask.ttl > 9_000_000_000:
+                    return LONG_TTL
+                if ask.id in self.leases:
+                    return LEASE_EXISTS
+                ttl = max(ask.ttl, 1)
+                self.leases[ask.id] = (ttl, self.second + ttl)
+                return ("granted", self.revision, ttl)
+            case LeaseRevoke():
+                if ask.id not in self.leases:
+                    return NO_LEASE
+                self.end(ask.id)
+                return ("revoked", self.revision)
+            case LeaseRenew():
+                ttls = tuple(self.leases[each][0] if each in self.leases else 0 for each in ask.ids)
+                for each in set(ask.ids) & set(self.leases):
+                    self.leases[each] = (self.leases[each][0], self.second + self.leases[each][0])
+                return ("renewed", self.revision, ttls)
+            case LeaseExpire():
+                due = [each for each in dict.fromkeys(ask.ids) if self.leases.get(each, (0, 1 << 62))[1] <= self.second]
+                for each in due:
+                    self.end(each)
+                return ("expired", self.revision, tuple(due))
+            case _:
+                if ask.id not in self.leases:
+                    return ("life", self.revision, -1, 0, ())
+                ttl, due = self.leases[ask.id]
+                keys = tuple(sorted(key for key, pair in self.work.items() if pair.lease == ask.id and ask.keys))
+                return ("life", self.revision, max(due - self.second, 0), ttl, keys)
+
+    def end(self, lease: int) -> None:
+        del self.leases[lease]
+        state, revision = dict(self.states[self.revision]), self.revision + 1
+        gone = [state.pop(key) for key in sorted(state) if state[key].lease == lease]
+        if gone:
+            self.states[revision] = state
+            self.events += [(revision, pair.key, pair, None) for pair in gone]
+
     # What is wrong with a command in the present state.
 
     def refuse(self, ask: Any) -> str | None:
         match ask:
-            case Put() if ask.lease != 0:
+            case Put() if ask.lease != 0 and ask.lease not in self.leases:
                 return NO_LEASE
             case Put() if (ask.ignore_value or ask.ignore_lease) and ask.key not in self.work:
                 return NOT_FOUND
@@ -84,7 +145,7 @@ class Reference:
                 there = ask.key in self.work and not any(ask.key >= d.key for d in before)
                 if (ask.ignore_value or ask.ignore_lease) and not there:
                     return NOT_FOUND
-                if ask.lease != 0:
+                if ask.lease != 0 and ask.lease not in self.leases:
                     return NO_LEASE
         for ask in way:
             if isinstance(ask, Range) and ask.revision != 0:
@@ -131,7 +192,8 @@ class Reference:
         old, revision = self.work.get(ask.key), self.revision + 1
         created, version = (revision, 0) if old is None else (old.create_revision, old.version)
         value = old.value if ask.ignore_value and old is not None else ask.value
-        new = KeyValue(ask.key, created, revision, version + 1, value, 0)
+        lease = old.lease if ask.ignore_lease and old is not None else ask.lease
+        new = KeyValue(ask.key, created, revision, version + 1, value, lease)
         self.work[ask.key] = new
         self.done.append((revision, ask.key, old, new))
         return ("put", revision, old if ask.prev_kv else None)

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from ostraka.database import commands as c
 from ostraka.database import machine, mvcc, txn
 from ostraka.database.digest import digest_of
+from ostraka.database.machine import Database
+from ostraka.model.ids import SECOND
 
 from . import reference as plain_words
 from .driving import Driver, plain
 from .reference import Reference
-from .streams import commands
+from .streams import about_leases, commands
 from .tables import DictTable
 
 ALL = {"key": b"\0", "range_end": b"\0"}
@@ -33,6 +35,8 @@ def compare(sequence: list[Any]) -> Reference:
     """Give both the same commands."""
     reference, store = Reference(), Driver(DictTable())
     for command in sequence:
+        reference.second += 1
+        store.now += SECOND
         if isinstance(command, c.Sweep):
             assert store.do(command).revision == reference.revision
             continue
@@ -42,7 +46,21 @@ def compare(sequence: list[Any]) -> Reference:
         assert asked in (None, expected), command
         assert plain(store.do(command)) == expected, command
     check_history(reference, store)
+    check_leases(reference, store)
     return reference
+
+
+def check_leases(reference: Reference, store: Driver) -> None:
+    for database in (store.database, Database(DictTable(store.table.rows))):
+        listed = database.read(c.ListLeases(), database._table).ids
+        assert sorted(listed) == sorted(reference.leases)
+        due = [lease for lease, (_, second) in reference.leases.items() if second <= reference.second]
+        found = database.read(c.DueLeases(store.now, 99), database._table)
+        assert (sorted(found.ids), found.more, found.leases) == (sorted(due), False, len(listed))
+        assert list(found.ids) == list(listed)[: len(due)]
+    attached = {(pair.lease, pair.key) for pair in reference.states[reference.revision].values() if pair.lease}
+    rows = [key[1:] for key in store.table.rows if key.startswith(b"k")]
+    assert {(int.from_bytes(row[:8], "big", signed=True), row[8:]) for row in rows} == attached
 
 
 def _lists(command: Any) -> tuple[Any, ...]:
@@ -76,26 +94,37 @@ def test_any_commands_come_to_what_they_do_in_the_reference(sequence: list[Any])
     compare(sequence)
 
 
-def test_the_streams_are_what_the_test_above_needs() -> None:
-    """They reach every error and every kind of answer, else that test would show little."""
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(about_leases, min_size=1, max_size=40))
+def test_keys_go_with_their_leases_as_in_the_reference(sequence: list[Any]) -> None:
+    compare(sequence)
+
+
+def test_the_streams_are_what_the_tests_above_need() -> None:
+    """They reach every error and every kind of answer, else those tests would show little."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=150, deadline=None, database=None, derandomize=True)
-    @given(st.lists(commands, min_size=20, max_size=40))
     def look(sequence: list[Any]) -> None:
-        reference = Reference()
+        reference, events = Reference(), 0
         for command in sequence:
+            reference.second += 1
             if isinstance(command, c.Sweep):
                 continue
             answer = reference.execute(command)
             seen[answer if isinstance(answer, str) else answer[0]] += 1
+            seen["expired with keys"] += answer[0] == "expired" and len(reference.events) > events
+            events = len(reference.events)
             if answer[0] == "txn":
                 seen["txn that changed something"] += bool(reference.done)
                 seen["nested txn"] += any(each[0] == "txn" for each in answer[3])
                 seen["failed comparison"] += not answer[2]
 
-    look()
+    for kinds, examples in ((commands, 150), (about_leases, 50)):
+        once = settings(max_examples=examples, deadline=None, database=None, derandomize=True)
+        once(given(st.lists(kinds, min_size=20, max_size=40))(look))()
     expected = [getattr(plain_words, name) for name in ("COMPACTED", "FUTURE", "NO_KEY", "NOT_FOUND", "NO_LEASE")]
+    expected += [plain_words.LEASE_EXISTS, plain_words.LONG_TTL, "granted", "revoked", "renewed", "expired", "life"]
+    expected += ["expired with keys"]
     expected += [plain_words.DUPLICATE, "etcdserver: value is provided", "etcdserver: lease is provided", "compact"]
     expected += ["etcdserver: invalid sort option", "put", "delete", "range", "txn"]
     expected += ["txn that changed something", "nested txn", "failed comparison"]

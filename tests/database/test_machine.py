@@ -18,7 +18,7 @@ from ostraka.database import commands as c
 from ostraka.database import failures
 from ostraka.database.digest import digest_of
 from ostraka.database.machine import Database
-from ostraka.model.ids import Index
+from ostraka.model.ids import SECOND, Index
 from ostraka.model.requests import Batch, Entry, Kind, Members, Request, unpack
 
 from .driving import Driver, entry
@@ -29,7 +29,7 @@ BOB = c.MemberInfo(2**64 - 1, "bob", (), (), learner=True)
 
 
 def random_command(dice: Random) -> c.Command:
-    key, end = dice.choice((b"a", b"b", b"\0")), dice.choice((b"", b"\0", b"c"))
+    key, end, lease = dice.choice((b"a", b"b", b"\0")), dice.choice((b"", b"\0", b"c")), dice.randrange(1, 4)
     return dice.choice(
         (
             c.Put(key, bytes([dice.randrange(256)]), prev_kv=bool(dice.getrandbits(1))),
@@ -44,6 +44,13 @@ def random_command(dice: Random) -> c.Command:
             ),
             c.Compact(dice.randrange(30)),
             c.Sweep(),
+            c.LeaseGrant(lease, dice.randrange(1, 9)),
+            c.LeaseRevoke(lease),
+            c.LeaseRenew((lease, 1)),
+            c.LeaseExpire((lease, 2)),
+            c.LeaseTimeToLive(lease, True),
+            c.Put(key, b"leased", lease),
+            c.Put(key, b"leased", lease),
         )
     )
 
@@ -63,7 +70,7 @@ def random_entries(seed: int, count: int) -> list[Entry]:
                 client, number = dice.choice((0, *clients, 5)), dice.randrange(1, 12)
                 batch.append(Request(payload, client, number, dice.randrange(number)))
             batches.append(tuple(batch))
-        entries.append(entry(index, *batches))
+        entries.append(entry(index, *batches, stamp=index * SECOND))
         if not dice.randrange(9):
             entries[-1] = Entry(index, 1, 0, Kind.MEMBERS, members=Members((1, 2)))
     return entries
@@ -165,6 +172,16 @@ GOLDEN = [
     ),
     (c.CompactDone(7), "920707"),
     (c.SweepDone(7, True), "930807c3"),
+    (c.LeaseGrant(-2, 9), "930afe09"),
+    (c.LeaseRevoke(2), "920b02"),
+    (c.LeaseRenew((2**63 - 1, 1)), "920c92cf7fffffffffffffff01"),
+    (c.LeaseExpire((1,)), "920d9101"),
+    (c.LeaseTimeToLive(1, True), "930e01c3"),
+    (c.LeaseGranted(7, 9), "930a0709"),
+    (c.LeaseRevoked(7), "920b07"),
+    (c.LeaseRenewed(7, (9, 0)), "930c07920900"),
+    (c.LeaseExpired(7, (1,)), "930d079101"),
+    (c.LeaseLife(7, 8, 9, (b"k",)), "950e07080991c4016b"),
 ]
 
 
@@ -243,3 +260,4 @@ def test_random_entries_are_what_the_tests_above_need() -> None:
     expected = [failures.REPLY_GONE, failures.SESSION_UNKNOWN, failures.MALFORMED, failures.OTHER_DISK]
     assert {("Failure", failure.message) for failure in expected} <= kinds
     assert {name for name, _ in kinds} >= {"PutDone", "DeleteDone", "RangeDone", "SessionBegun", "Done"}
+    assert {name for name, _ in kinds} >= {"LeaseGranted", "LeaseRevoked", "LeaseRenewed", "LeaseExpired", "LeaseLife"}

@@ -12,8 +12,13 @@ from typing import Annotated
 
 import msgspec
 
+from ostraka.model.ids import ClusterTime
+
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 """An id or a counter, up to 64 bits."""
+
+LeaseId = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""A lease's id. 0 is no lease."""
 
 
 class Code(IntEnum):
@@ -107,7 +112,7 @@ class Put(Command, frozen=True, tag=1):
 
     key: bytes
     value: bytes = b""
-    lease: int = 0
+    lease: LeaseId = 0
     prev_kv: bool = False
     ignore_value: bool = False
     ignore_lease: bool = False
@@ -203,6 +208,41 @@ class Sweep(Command, frozen=True, tag=9):
     """Remove some more of what compaction made superfluous: for those who wait until it is gone."""
 
 
+class LeaseGrant(Command, frozen=True, tag=10):
+    """A new lease, `ttl` seconds long. Errors: no id; there is such a lease; the TTL is too large."""
+
+    id: LeaseId
+    ttl: int
+
+
+class LeaseRevoke(Command, frozen=True, tag=11):
+    """End a lease, and delete all its keys in one revision. Error: no such lease."""
+
+    id: LeaseId
+
+
+class LeaseRenew(Command, frozen=True, tag=12):
+    """Let these leases live for a whole TTL from here on: what all keep-alives of a while come to."""
+
+    ids: tuple[LeaseId, ...]
+
+
+class LeaseExpire(Command, frozen=True, tag=13):
+    """Revoke those of these leases whose deadline is not after the entry's cluster time, each in a revision of its own.
+
+    Without any it does nothing but write down, by being an entry, how far cluster time has come.
+    """
+
+    ids: tuple[LeaseId, ...] = ()
+
+
+class LeaseTimeToLive(Command, frozen=True, tag=14):
+    """How long will this lease live? Ordered like what writes, since only an entry knows the time."""
+
+    id: LeaseId
+    keys: bool = False
+
+
 # ---- Queries that are never replicated ------------------------------------------------------------------------------
 
 
@@ -212,6 +252,17 @@ class ListMembers(msgspec.Struct, frozen=True, gc=False):
 
 class Inspect(msgspec.Struct, frozen=True, gc=False):
     """How far the database has come. Answer: `Overview`."""
+
+
+class ListLeases(msgspec.Struct, frozen=True, gc=False):
+    """All leases, the one with the earliest deadline first. Answer: `LeaseList`."""
+
+
+class DueLeases(msgspec.Struct, frozen=True, gc=False):
+    """At most so many leases whose deadline is not after `now`. Answer: `Due`."""
+
+    now: ClusterTime
+    most: int
 
 
 # ---- Replies --------------------------------------------------------------------------------------------------------
@@ -292,6 +343,42 @@ class SweepDone(Reply, frozen=True, tag=8):
     left: bool
 
 
+class LeaseGranted(Reply, frozen=True, tag=10):
+    """`ttl`: what was granted, in seconds. `revision` is the store's current one, as in all that follow."""
+
+    revision: int
+    ttl: int
+
+
+class LeaseRevoked(Reply, frozen=True, tag=11):
+    """The revision is that of the keys' deletion, if there were any."""
+
+    revision: int
+
+
+class LeaseRenewed(Reply, frozen=True, tag=12):
+    """`ttls`: for each lease how many seconds it has got, 0 where there is no such lease."""
+
+    revision: int
+    ttls: tuple[int, ...]
+
+
+class LeaseExpired(Reply, frozen=True, tag=13):
+    """`expired`: which of them were due, and are gone."""
+
+    revision: int
+    expired: tuple[LeaseId, ...]
+
+
+class LeaseLife(Reply, frozen=True, tag=14):
+    """`remaining`: whole seconds until the deadline, -1 if there is no such lease. `keys`: if they were asked for."""
+
+    revision: int
+    remaining: int
+    granted: int = 0
+    keys: tuple[bytes, ...] = ()
+
+
 class Members(msgspec.Struct, frozen=True, gc=False):
     """The answer to `ListMembers`."""
 
@@ -306,12 +393,53 @@ class Overview(msgspec.Struct, frozen=True, gc=False):
     cluster_version: int
 
 
+class LeaseList(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `ListLeases`."""
+
+    revision: int
+    ids: tuple[LeaseId, ...]
+
+
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `DueLeases`. `more`: there may be others. `leases`: how many there are, due or not."""
+
+    ids: tuple[LeaseId, ...]
+    more: bool
+    leases: int
+
+
 _encoder = msgspec.msgpack.Encoder()
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(
-    Put | Range | Publish | RegisterSession | ClusterVersion | DeleteRange | Txn | Compact | Sweep
+    Put
+    | Range
+    | Publish
+    | RegisterSession
+    | ClusterVersion
+    | DeleteRange
+    | Txn
+    | Compact
+    | Sweep
+    | LeaseGrant
+    | LeaseRevoke
+    | LeaseRenew
+    | LeaseExpire
+    | LeaseTimeToLive
 )
 _reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(
-    Failure | PutDone | RangeDone | Done | SessionBegun | DeleteDone | TxnDone | CompactDone | SweepDone
+    Failure
+    | PutDone
+    | RangeDone
+    | Done
+    | SessionBegun
+    | DeleteDone
+    | TxnDone
+    | CompactDone
+    | SweepDone
+    | LeaseGranted
+    | LeaseRevoked
+    | LeaseRenewed
+    | LeaseExpired
+    | LeaseLife
 )
 
 encode = _encoder.encode

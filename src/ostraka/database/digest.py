@@ -4,12 +4,12 @@ Follows:  Merkle, CRYPTO '87, for the tree; Bellare and Micciancio, EUROCRYPT '9
 Words:    a leaf is a range of the hash of rows' keys: the same 256 leaves on every replica, whatever is in the table.
 Departs:  a leaf is the sum of its rows' hashes: a changed row costs two hashes, not a new reading of its leaf. The sum
           is taken modulo 2^4096: to find other rows with the same one takes 2^128 steps (Wagner, CRYPTO 2002).
-          The rows `c` and `v` follow from the history `h`, and are left out.
+          The rows `c`, `k` and `v` follow from the history `h`, and are left out.
 Evidence: tests/database/test_digest.py: the sum that was kept up to date is the one computed from scratch.
 
 The history grows only at its end, so it is caught up with when a digest is asked for: a put pays nothing. Rows that
-are written in place (sessions, members, the state's own row), and those of the history that a compaction removes, go
-through `Tracked`, which keeps what the row was before.
+are written in place (leases, sessions, members, the state's own row), and those of the history that a compaction
+removes, go through `Tracked`, which keeps what the row was before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_REMEMBERED = 1 << 16
 """Rows whose former content is kept between two questions; with more, the next one starts from scratch."""
 
 _MODULUS = 1 << 4096
-_IN_PLACE = ((b"n", b"o"), (b"r", b"t"), (b"z", b"{"))
+_IN_PLACE = ((b"l", b"m"), (b"n", b"o"), (b"r", b"t"), (b"z", b"{"))
 
 
 class Tracked:

@@ -12,6 +12,8 @@ INVALID_SORT_OPTION = Failure(Code.INVALID_ARGUMENT, "etcdserver: invalid sort o
 TOO_MANY_OPERATIONS = Failure(Code.INVALID_ARGUMENT, "etcdserver: too many operations in txn request")
 DUPLICATE_KEY = Failure(Code.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request")
 LEASE_NOT_FOUND = Failure(Code.NOT_FOUND, "etcdserver: requested lease not found")
+LEASE_EXISTS = Failure(Code.FAILED_PRECONDITION, "etcdserver: lease already exists")
+LEASE_TTL_TOO_LARGE = Failure(Code.OUT_OF_RANGE, "etcdserver: too large lease TTL")
 COMPACTED = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted")
 FUTURE_REVISION = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision")
 

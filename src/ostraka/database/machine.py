@@ -1,8 +1,9 @@
 """The database as a state machine: entries in, replies and changes out.
 
-All state is in the table; an instance holds the sessions, the revision and the digest's sums of the table that it saw
-last, and reads them again when it is given another one. Rows `c h v` are `mvcc`'s, `n` are `members`', `r s` are
-`sessions`', and `z` holds the state's own few numbers. Rows that begin with a zero byte belong to the node.
+All state is in the table; an instance holds the sessions, the leases, the revision and the digest's sums of the table
+that it saw last, and reads them again when it is given another one. Rows `c h v` are `mvcc`'s, `k l` are `lease`'s,
+`n` are `members`', `r s` are `sessions`', and `z` holds the state's own few numbers. Rows that begin with a zero byte
+belong to the node.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ostraka.database import compaction, failures, mvcc, txn
+from ostraka.database import compaction, failures, lease, mvcc, txn
 from ostraka.database.commands import (
     ClusterVersion,
     Command,
@@ -21,8 +22,23 @@ from ostraka.database.commands import (
     DeleteDone,
     DeleteRange,
     Done,
+    Due,
+    DueLeases,
     Failure,
     Inspect,
+    LeaseExpire,
+    LeaseExpired,
+    LeaseGrant,
+    LeaseGranted,
+    LeaseId,
+    LeaseLife,
+    LeaseList,
+    LeaseRenew,
+    LeaseRenewed,
+    LeaseRevoke,
+    LeaseRevoked,
+    LeaseTimeToLive,
+    ListLeases,
     ListMembers,
     Members,
     Overview,
@@ -42,6 +58,7 @@ from ostraka.database.commands import (
 from ostraka.database.digest import Digest, Tracked
 from ostraka.database.members import keep_only, publish, registrations
 from ostraka.database.sessions import Sessions
+from ostraka.model.ids import SECOND, ClusterTime
 from ostraka.model.machine import Change, Outcome, Table
 from ostraka.model.requests import Entry, Kind, Request, unpack
 
@@ -72,6 +89,7 @@ class Database:
         """Over the state in this table, which may be empty. Raises `msgspec.DecodeError` if its rows are damaged."""
         self.load(table)
         self._index = self._position = 0  # Of the request that is being executed.
+        self._now: ClusterTime = 0  # As its entry says.
         self._changes: list[Change] = []
         self._commands: dict[type[Command], Callable[[Any], Reply]] = {
             Put: self._put,
@@ -83,6 +101,11 @@ class Database:
             Txn: self._txn,
             Compact: self._compact,
             Sweep: self._sweep_on_demand,
+            LeaseGrant: self._grant,
+            LeaseRevoke: self._revoke,
+            LeaseRenew: self._renew,
+            LeaseExpire: self._expire,
+            LeaseTimeToLive: self._time_to_live,
         }
 
     def load(self, table: Table) -> None:
@@ -91,6 +114,7 @@ class Database:
         row = table.get(STATE)
         self._state = State() if row is None else _state(row)
         self._sessions, self._digest = Sessions(self._tracked), Digest(self._tracked)
+        self._leases = lease.Leases(self._tracked)
 
     def apply(self, entry: Entry, table: Table) -> Outcome:
         """Execute the entry. What a client sent never raises: an error is a reply.
@@ -102,7 +126,7 @@ class Database:
         if entry.kind is Kind.MEMBERS and entry.members is not None:
             keep_only(self._tracked, entry.members)
         before = encode(self._state)
-        self._index, self._position, self._changes = entry.index, 0, []
+        self._index, self._position, self._changes, self._now = entry.index, 0, [], entry.stamp
         replies = []
         for batch in entry.batches:
             try:
@@ -118,7 +142,7 @@ class Database:
         return Outcome(replies, self._changes)
 
     def read(self, query: Any, table: Table) -> Any:
-        """Answer a `Range`, a `Txn` that only reads, `ListMembers` or `Inspect` from the applied state.
+        """Answer a `Range`, a `Txn` that only reads, or one of the queries of `commands` from the applied state.
 
         The first two may fail with a `Failure`.
         """
@@ -134,6 +158,10 @@ class Database:
             case Inspect():
                 state = self._state
                 return Overview(state.revision, state.compacted, state.cluster_version)
+            case ListLeases():
+                return LeaseList(self._state.revision, self._leases.in_order())
+            case DueLeases():
+                return Due(*self._leases.due(query.now, query.most), len(self._leases))
             case _:
                 raise TypeError(f"not a query of the database: {query!r}")
 
@@ -217,6 +245,49 @@ class Database:
         state = self._state
         assert state.sweep is not None, "asked only when there is something left"
         state.sweep = compaction.sweep(self._tracked, state.sweep, state.compacted, most)
+
+    def _grant(self, command: LeaseGrant) -> Reply:
+        granted = self._leases.grant(command.id, command.ttl, self._now)
+        return granted if isinstance(granted, Failure) else LeaseGranted(self._state.revision, granted.ttl)
+
+    def _revoke(self, command: LeaseRevoke) -> Reply:
+        if self._leases.get(command.id) is None:
+            return failures.LEASE_NOT_FOUND
+        self._end_lease(command.id)
+        return LeaseRevoked(self._state.revision)
+
+    def _expire(self, command: LeaseExpire) -> Reply:
+        expired = []
+        for each in command.ids:
+            if self._leases.is_due(each, self._now):
+                self._end_lease(each)
+                expired.append(each)
+        return LeaseExpired(self._state.revision, tuple(expired))
+
+    def _end_lease(self, ended: LeaseId) -> None:
+        """It goes with all its keys, in one revision, in the order of keys."""
+        state = self._state
+        keys = lease.attached(self._table, ended)
+        state.revision += bool(keys)
+        for sub, key in enumerate(keys):
+            deleted = mvcc.delete_range(self._table, DeleteRange(key), state.revision, sub)
+            assert not isinstance(deleted, Failure) and len(deleted) == 1, (
+                f"{key!r} is attached to {ended}, and is none"
+            )
+            self._changes.append(Change(state.revision, key, deleted[0], None))
+        self._leases.remove(ended)
+
+    def _renew(self, command: LeaseRenew) -> Reply:
+        renew, now = self._leases.renew, self._now
+        return LeaseRenewed(self._state.revision, tuple([renew(each, now) for each in command.ids]))
+
+    def _time_to_live(self, command: LeaseTimeToLive) -> Reply:
+        known = self._leases.get(command.id)
+        if known is None:
+            return LeaseLife(self._state.revision, -1)
+        keys = tuple(lease.attached(self._table, command.id)) if command.keys else ()
+        remaining = max(known.deadline - self._now, 0) // SECOND
+        return LeaseLife(self._state.revision, remaining, known.ttl, keys)
 
     def _publish(self, command: Publish) -> Reply:
         return publish(self._tracked, command)

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from ostraka.database import failures
+from ostraka.database import failures, lease
 from ostraka.database.commands import DeleteRange, Failure, KeyValue, Put, Range, RangeDone, SortOrder, SortTarget
 from ostraka.model.machine import Table
 
@@ -55,22 +55,26 @@ def current(table: Table, key: bytes) -> KeyValue | None:
 
 def put(table: Table, command: Put, revision: int, sub: int) -> tuple[KeyValue | None, KeyValue] | Failure:
     """Set the key at this revision: what it was before and what it is now."""
-    key, value, lease = command.key, command.value, command.lease
+    key, value, owner = command.key, command.value, command.lease
     if (not key or command.ignore_value or command.ignore_lease) and (refused := contradiction(command)):
         return refused
     row = table.get(b"c" + key)
     old = None if row is None else decode_pair(row)
-    if lease:
-        return failures.LEASE_NOT_FOUND  # There is no way to grant one, so none exists.
+    if owner and not lease.exists(table, owner):
+        return failures.LEASE_NOT_FOUND
     if command.ignore_value or command.ignore_lease:
         if old is None:
             return failures.KEY_NOT_FOUND
         value = old.value if command.ignore_value else value
-        lease = old.lease if command.ignore_lease else lease
+        owner = old.lease if command.ignore_lease else owner
     if old is None:
-        new = KeyValue(key, revision, revision, 1, value, lease)
+        before = 0
+        new = KeyValue(key, revision, revision, 1, value, owner)
     else:
-        new = KeyValue(key, old.create_revision, revision, old.version + 1, value, lease)
+        before = old.lease
+        new = KeyValue(key, old.create_revision, revision, old.version + 1, value, owner)
+    if owner != before:
+        lease.move(table, key, before, owner)
     row, moment = _encode(new), moment_of(revision, sub)
     table.put(b"c" + key, row)
     table.put(b"h" + moment, row)
@@ -97,6 +101,7 @@ def delete_range(table: Table, command: DeleteRange, revision: int, sub: int) ->
     for at, old in enumerate(found, sub):
         moment = moment_of(revision, at)
         table.delete(b"c" + old.key)
+        lease.move(table, old.key, old.lease, 0)
         table.put(b"h" + moment, _encode(KeyValue(old.key, 0, revision, 0, b"")))
         table.put(b"v" + escaped(old.key) + moment, b"-")
     return found

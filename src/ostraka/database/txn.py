@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ostraka.database import failures, mvcc
+from ostraka.database import failures, lease, mvcc
 from ostraka.database.commands import (
     Compare,
     DeleteDone,
@@ -225,7 +225,7 @@ def _refusal(table: Table, way: _Way, revision: int, compacted: int) -> Failure 
                 key = operation.key
                 if (gone is not None and key >= gone) or mvcc.current(table, key) is None:
                     return failures.KEY_NOT_FOUND
-            if operation.lease:
+            if operation.lease and not lease.exists(table, operation.lease):
                 return failures.LEASE_NOT_FOUND
         elif type(operation) is Range:
             if operation.revision and unreadable is None:

@@ -102,7 +102,7 @@ async def a_port(max_connections: int = 100) -> AsyncIterator[Port]:
     loop = asyncio.get_running_loop()
     world = World()
     traffic = Traffic()
-    front = HttpFront(Pages(world.member, registry_of(world.member, traffic)).app, loop)
+    front = HttpFront(Pages(world.member, registry_of(world.member, traffic), world.router), loop)
     listener = Listener(loop, world.member, world.router, front, traffic, max_connections)
     sock = bind("127.0.0.1", 0)
     address = sock.getsockname()
@@ -229,7 +229,7 @@ async def test_a_failed_disk_is_not_healthy():
     [
         ("GET /nowhere", 404, "404 page not found"),
         ("POST /health", 405, "Method Not Allowed"),
-        ("POST /v3/kv/put", 501, "the JSON gateway is not built yet"),
+        ("POST /v3/kv/put", 400, "etcdserver: key is not provided"),
     ],
 )
 @in_loop

@@ -16,6 +16,7 @@ from ostraka.transport.http2.server import ServerCall
 if TYPE_CHECKING:
     from ostraka.server.member import Member
 
+OVERHEAD: Final = 512 << 10  # Bytes of a message beyond the largest request, as in etcd.
 SMALL: Final = 4 << 10  # Bytes of a reply that is counted only if it has to wait.
 LARGE: Final = 64 << 10  # Bytes of a reply that is looked at before it joins what waits for a slow reader.
 MAX_UNREAD: Final = 64 << 20  # Bytes of large replies that one connection may leave unread,

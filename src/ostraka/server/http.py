@@ -18,8 +18,10 @@ from uvicorn.server import ServerState
 
 from ostraka.errors import OstrakaError
 from ostraka.model.ids import SECOND
+from ostraka.server.gateway import Gateway
 from ostraka.server.member import Member
 from ostraka.server.version import CLUSTER_VERSION, SERVER_VERSION
+from ostraka.transport.http2.server import Router
 
 MAX_CONNECTIONS: Final = 256  # That speak HTTP/1.1; above it requests are answered 503.
 SILENT: Final = 100  # Ticks of the listener in which a whole request must come.
@@ -28,8 +30,10 @@ SILENT: Final = 100  # Ticks of the listener in which a whole request must come.
 class Pages:
     """The pages of one member."""
 
-    def __init__(self, member: Member, registry: CollectorRegistry) -> None:
+    def __init__(self, member: Member, registry: CollectorRegistry, router: Router) -> None:
+        """`router`: what the JSON gateway calls."""
         self.member: Final = member
+        self.gateway: Final = Gateway(member, router)
         self.registry: Final = registry
         self.app: Final = Starlette(
             routes=[
@@ -38,7 +42,7 @@ class Pages:
                 Route("/metrics", self.metrics, methods=["GET"]),
                 Route("/livez", self.livez, methods=["GET"]),
                 Route("/readyz", self.readyz, methods=["GET"]),
-                Route("/v3/{method:path}", self.gateway, methods=["POST"]),
+                *(Route(f"/{version}/{{method:path}}", self.gateway) for version in ("v3", "v3beta", "v3alpha")),
             ],
             exception_handlers={404: _not_found},
         )
@@ -63,10 +67,6 @@ class Pages:
     async def readyz(self, request: Request) -> Response:
         """Can this member answer linearizable reads?"""
         return _verdict(await self._trouble(serializable=False))
-
-    async def gateway(self, request: Request) -> Response:
-        text = f"the JSON gateway is not built yet: call {request.url.path} by gRPC on this same port"
-        return JSONResponse({"error": text, "code": 12, "message": text}, status_code=501)
 
     async def _trouble(self, serializable: bool) -> str:
         """Why this member is not healthy, in etcd's words; "" if it is."""
@@ -106,10 +106,11 @@ def _not_found(request: Request, error: Exception) -> Response:
 class HttpFront:
     """Makes uvicorn's HTTP/1.1 protocol for each connection that speaks it, in this same loop."""
 
-    def __init__(self, app: Starlette, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pages: Pages, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Final = loop
+        self._gateway: Final = pages.gateway
         self._config: Final = uvicorn.Config(
-            app,
+            pages.app,
             http="h11",
             ws="none",
             lifespan="off",
@@ -131,8 +132,17 @@ class HttpFront:
         """How many are open."""
         return len(self._state.connections)
 
+    @property
+    def unread(self) -> int:
+        """Bytes of replies that clients have yet to read."""
+        return self._gateway.unread
+
     def tick(self) -> None:
-        """Close the connections whose next request is a long time in coming: half of one holds a place for ever."""
+        """End calls whose time is over, and connections whose next request is a long time in coming.
+
+        Half of one would hold a place for ever.
+        """
+        self._gateway.tick()
         silent, self._silent = self._silent, {}
         for protocol in list(self._state.connections):
             assert isinstance(protocol, H11Protocol), "`protocol` makes no others"
@@ -143,7 +153,11 @@ class HttpFront:
             else:
                 self._silent[protocol] = silent.get(protocol, 0) + 1
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         """End all connections, each after the reply that it is about."""
         for protocol in list(self._state.connections):
             protocol.shutdown()
+
+    def close(self) -> None:
+        """End the replies that don't end by themselves."""
+        self._gateway.close()

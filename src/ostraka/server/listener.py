@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from ostraka.model.ids import Instant
-from ostraka.server.calls import unread_on
+from ostraka.server.calls import OVERHEAD, unread_on
 from ostraka.server.http import HttpFront
 from ostraka.server.member import Member
 from ostraka.server.metrics import Traffic
@@ -26,7 +26,6 @@ log = logging.getLogger("ostraka.clients")
 HTTP2: Final = PREFACE[:14]  # "PRI * HTTP/2.0": what follows only says the same again.
 TICK: Final = 0.1  # Seconds between two looks at deadlines.
 UNDECIDED: Final = 100  # Ticks in which the first bytes must come.
-OVERHEAD: Final = 512 << 10  # Bytes of a message beyond the largest request, as in etcd.
 GRACE: Final = 0.5  # Seconds that open calls have when the server stops.
 
 now: Callable[[], Instant] = time.monotonic_ns
@@ -72,9 +71,8 @@ class Listener:
             server.close()
         for protocol in list(self.grpc):
             protocol.connection.shutdown()
-        deadline = self.loop.time() + GRACE
-        while self.loop.time() < deadline and any(protocol.connection.streams for protocol in self.grpc):
-            await asyncio.sleep(0.01)
+        self.front.shutdown()
+        await self._while(lambda: self.front.connections or any(protocol.connection.streams for protocol in self.grpc))
         if self._ticker is not None:
             self._ticker.cancel()
         for protocol in list(self.grpc):
@@ -83,6 +81,13 @@ class Listener:
         for silent in list(self.undecided):
             silent.close()
         self.front.close()
+        await self._while(lambda: self.front.connections)
+
+    async def _while(self, busy: Callable[[], object]) -> None:
+        """Wait until it is not, or for as long as one waits for clients."""
+        deadline = self.loop.time() + GRACE
+        while busy() and self.loop.time() < deadline:
+            await asyncio.sleep(0.01)
 
     def admits(self) -> bool:
         """Whether there is room for one more connection."""
@@ -112,7 +117,7 @@ class Listener:
         self.traffic.connections = self.connections
         self.member.expire(moment)
         if self.member.unread.total:
-            self.member.unread.total = sum(protocol.unread for protocol in self.grpc)
+            self.member.unread.total = sum(protocol.unread for protocol in self.grpc) + self.front.unread
         for protocol in list(self.grpc):
             deadline = protocol.connection.next_deadline()
             if deadline is not None and deadline <= moment:

@@ -49,7 +49,11 @@ EXAMPLES: dict[str, tuple[list[Operation], str, tuple[Level, ...]]] = {
         (),
     ),
     "fractured read": (sessions("wx1 wy1|wx2 wy2", "rx1 ry2"), "read-atomic", (Level.READ_COMMITTED,)),
-    "an effect without its cause": (sessions("wx1|wx2", "rx2 wy1", "ry1 rx1"), "causal", (Level.READ_ATOMIC, Level.SERIALIZABLE)),
+    "an effect without its cause": (
+        sessions("wx1|wx2", "rx2 wy1", "ry1 rx1"),
+        "causal",
+        (Level.READ_ATOMIC, Level.SERIALIZABLE),
+    ),
     "lost update": (sessions("rx wx1", "rx wx2"), "snapshot-isolation", (Level.CAUSAL,)),
     "long fork": (sessions("wx1", "wy1", "rx1 ry", "rx ry1"), "snapshot-isolation", (Level.CAUSAL,)),
     "write skew": (sessions("rx wy1", "ry wx1"), "serializable", (Level.STRONG_SNAPSHOT_ISOLATION,)),

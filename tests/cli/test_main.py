@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from ostraka.cli.__main__ import main
-from ostraka.cli.ask import prefix_end
+from ostraka.client.operations import prefix_end
+from ostraka.transport.http2 import frames
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])
@@ -67,13 +69,30 @@ def test_nobody_there_is_named_with_what_to_do(capsys):
         assert f"127.0.0.1:{port}: connection refused" in shown and "ostraka serve" in shown
 
 
-def test_a_server_that_says_nothing_leaves_a_write_unknown_and_a_read_not_done(capsys):
+def test_a_server_that_says_nothing_is_never_asked(capsys):
     with socket.create_server(("127.0.0.1", 0)) as sock:
         endpoint = f"127.0.0.1:{sock.getsockname()[1]}"
-        assert main(["put", "--endpoints", endpoint, "--timeout", "0.01", "k", "v"]) == 3
+        assert main(["put", "--endpoints", endpoint, "--timeout", "0.01", "k", "v"]) == 1
+        assert "no answer yet" in capsys.readouterr().err
+
+
+def test_a_server_that_falls_silent_leaves_a_write_unknown_and_a_read_not_done(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        accepted = []
+
+        def greet_each():
+            for _ in range(2):
+                accepted.append(sock.accept()[0])
+                accepted[-1].sendall(frames.settings({}))
+
+        threading.Thread(target=greet_each, daemon=True).start()
+        endpoint = f"127.0.0.1:{sock.getsockname()[1]}"
+        assert main(["put", "--endpoints", endpoint, "--timeout", "0.3", "k", "v"]) == 3
         assert "it may have happened or not" in capsys.readouterr().err
-        assert main(["get", "--endpoints", endpoint, "--timeout", "0.01", "k"]) == 1
-        assert "no answer within 0.01 s" in capsys.readouterr().err
+        assert main(["get", "--endpoints", endpoint, "--timeout", "0.3", "k"]) == 1
+        assert "no answer in time" in capsys.readouterr().err
+        for each in accepted:
+            each.close()
 
 
 @pytest.mark.parametrize("endpoints", ["localhost", "localhost:x", "https://localhost:1", "localhost:99999"])

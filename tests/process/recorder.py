@@ -13,7 +13,7 @@ from typing import Any
 
 from ostraka.api import etcd
 from ostraka.cli.cluster import Cluster, Node
-from ostraka.client.blocking import Client, call
+from ostraka.client import Client, Status
 from ostraka.errors import NotExecuted, OutcomeUnknown
 
 PATIENCE = 1.0  # Seconds that one request may take.
@@ -56,19 +56,21 @@ def until(condition: Callable[[], bool], what: str, cluster: Cluster | None = No
 
 def put(endpoints: Sequence[str], key: bytes, value: bytes, timeout: float = PATIENCE) -> int:
     """The revision that a put was given."""
-    request = etcd.PutRequest(key=key, value=value)
-    return int(call(endpoints, "/etcdserverpb.KV/Put", request, timeout).header.revision)
+    with Client(endpoints, timeout=timeout) as client:
+        return client.put(key, value).revision
 
 
 def fetch(endpoints: Sequence[str], timeout: float = PATIENCE, **request: Any) -> Any:
     """The reply to a RangeRequest with these fields."""
-    return call(endpoints, "/etcdserverpb.KV/Range", etcd.RangeRequest(**request), timeout)
+    with Client(endpoints, timeout=timeout) as client:
+        return client.call("/etcdserverpb.KV/Range", etcd.RangeRequest(**request))
 
 
-def status(node: Node) -> Any:
+def status(node: Node) -> Status | None:
     """The node's own account of itself; None if it gives none."""
     try:
-        return call([node.endpoint], "/etcdserverpb.Maintenance/Status", etcd.StatusRequest(), 1.0)
+        with Client([node.endpoint], timeout=1.0) as client:
+            return client.status()
     except (NotExecuted, OutcomeUnknown):
         return None
 
@@ -78,8 +80,8 @@ def leader_of(nodes: Sequence[Node]) -> Node | None:
     claims = []
     for node in nodes:
         reply = status(node)
-        if reply is not None and reply.leader == reply.header.member_id:
-            claims.append((reply.raftTerm, node))
+        if reply is not None and reply.leads:
+            claims.append((reply.term, node))
     return max(claims, key=lambda claim: claim[0], default=(0, None))[1]
 
 
@@ -138,7 +140,7 @@ class Recorder:
             with contextlib.ExitStack() as stack:
                 endpoints = self.cluster.endpoints
                 orders = [endpoints[first:] + endpoints[:first] for first in range(len(endpoints))]
-                work(number, [stack.enter_context(Client(order, PATIENCE)) for order in orders])
+                work(number, [stack.enter_context(Client(order, timeout=PATIENCE)) for order in orders])
         except AssertionError as error:
             self.errors.append(str(error))
 
@@ -156,7 +158,7 @@ class Recorder:
         before = self._revision
         revision = 0
         try:
-            revision = client.put(key, value)
+            revision = client.put(key, value).revision
             fate = Fate.ACKNOWLEDGED
         except NotExecuted:
             fate = Fate.NOT_EXECUTED

@@ -72,10 +72,10 @@ def test_aetcd_puts_and_gets(three: Cluster) -> None:
 USE_BOTH = """
 assert etcd.PutRequest(key=b"k").SerializeToString() == rpc.PutRequest(key=b"k").SerializeToString()
 assert etcd.PutRequest is not rpc.PutRequest and etcd.PutRequest.DESCRIPTOR.file.pool is not default.Default()
-assert call.__module__ == "ostraka.client.blocking" and grpc.__version__ and aetcd.Client
+assert Client.__module__ == "ostraka.client.blocking" and grpc.__version__ and aetcd.Client
 print("fine")
 """
-OURS = ["from ostraka.api import etcd", "from ostraka.client.blocking import call"]
+OURS = ["from ostraka.api import etcd", "from ostraka.client import Client"]
 THEIRS = [
     "import grpc",
     "from google.protobuf import descriptor_pool as default",

@@ -45,7 +45,7 @@ def kill_a_follower(cluster: Cluster, load: Recorder) -> None:
 def stop_the_leader_for_a_while(cluster: Cluster, load: Recorder) -> None:
     """It wakes up believing that it still leads, when another has led for a while."""
     first = leader(cluster)
-    epoch = status(first).raftTerm
+    epoch = status(first).term
     others = [node for node in cluster.nodes if node is not first]
     first.signal(signal.SIGSTOP)
     try:
@@ -53,7 +53,7 @@ def stop_the_leader_for_a_while(cluster: Cluster, load: Recorder) -> None:
         load.more()
     finally:
         first.signal(signal.SIGCONT)
-    until(lambda: getattr(status(first), "raftTerm", 0) > epoch, "the old leader learns that it is deposed", cluster)
+    until(lambda: getattr(status(first), "term", 0) > epoch, "the old leader learns that it is deposed", cluster)
 
 
 def cut_the_power(cluster: Cluster, load: Recorder) -> None:

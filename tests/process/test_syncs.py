@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ostraka.cli.cluster import Cluster, ClusterFailed, Node
-from ostraka.client.blocking import Client
+from ostraka.client import Client
 from tests.process.conftest import FAST
 from tests.process.lying_server import COMPACTS, LEFT_OUT
 from tests.process.recorder import until

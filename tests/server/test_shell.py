@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from ostraka.cli.cluster import free_ports
-from ostraka.client.blocking import Client
+from ostraka.client import Client
 from ostraka.database.commands import ListMembers, MemberInfo, Publish, encode
 from ostraka.errors import ConfigurationError, StorageError, WrongIdentity
 from ostraka.model.engine import Settings
@@ -148,7 +148,7 @@ async def test_a_request_reaches_the_disk_and_back(tmp_path):
 
         def talk() -> tuple[int, bytes]:
             with Client([endpoint]) as client:
-                return client.put(b"k", b"v"), client.get(b"k").value
+                return client.put(b"k", b"v").revision, client.get(b"k").value
 
         assert await asyncio.to_thread(talk) == (2, b"v")
         assert run.server.member.waiting == {}

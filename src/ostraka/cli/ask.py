@@ -10,7 +10,9 @@ from typing import Any
 
 from ostraka.api import etcd
 from ostraka.cli.printing import FORMS, as_dict, print_as, shown
-from ostraka.client.blocking import Client, split
+from ostraka.client import Client
+from ostraka.client.endpoints import split
+from ostraka.client.operations import prefix_end
 from ostraka.errors import OstrakaError, OutcomeUnknown
 
 DEFAULT_ENDPOINTS = "127.0.0.1:2379"
@@ -84,8 +86,8 @@ def status(arguments: Sequence[str]) -> int:
     replies, code = [], DONE
     for endpoint in options.endpoints:
         try:
-            with Client([endpoint], options.timeout) as client:
-                reply = client.status()
+            with Client([endpoint], timeout=options.timeout) as client:
+                reply = client.call("/etcdserverpb.Maintenance/Status", etcd.StatusRequest())
         except OstrakaError as error:
             print(f"ostraka status: {error}", file=sys.stderr)
             code = NOT_DONE
@@ -161,7 +163,7 @@ def _range_of(options: argparse.Namespace) -> tuple[bytes, bytes]:
 def ask(options: argparse.Namespace, path: str, request: Any, plain: Callable[[Any], list[str]], table: Table) -> int:
     """Call, and print the reply in the form that was asked for. Returns the exit code."""
     try:
-        with Client(options.endpoints, options.timeout) as client:
+        with Client(options.endpoints, timeout=options.timeout) as client:
             reply = client.call(path, request)
     except OstrakaError as error:
         return failed(error)
@@ -179,9 +181,3 @@ def failed(error: OstrakaError) -> int:
 def pair_lines(kvs: Sequence[Any]) -> list[str]:
     """Key and value of each, on lines of their own."""
     return [shown(part) for kv in kvs for part in (kv.key, kv.value)]
-
-
-def prefix_end(prefix: bytes) -> bytes:
-    """The first key behind all that begin with `prefix`; b"\\0", which is "to the end", if there is none."""
-    shortened = prefix.rstrip(b"\xff")
-    return shortened[:-1] + bytes([shortened[-1] + 1]) if shortened else b"\0"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ostraka.client.blocking import Client
+from ostraka.client import Client
 from ostraka.errors import NotExecuted, OutcomeUnknown
 
 KEYS_EACH: Final = 250
@@ -69,7 +69,7 @@ class Caller(threading.Thread):
         self.acknowledged = self.failed = self.unknown = self.read = self.failed_reads = 0
 
     def run(self) -> None:
-        with Client(self.endpoints, PATIENCE) as client:
+        with Client(self.endpoints, timeout=PATIENCE) as client:
             sequence = 0
             while not self.load.stopping.wait(self.load.pause):
                 sequence += 1
@@ -175,8 +175,8 @@ class Load:
             for key, promise in list(caller.promises.items())
             if promise.acknowledged.puts
         }
-        with Client([endpoint], 3 * PATIENCE) as client:
-            found = {pair.key: pair for pair in client.range(self.prefix, self.prefix + b"\xff")}
+        with Client([endpoint], timeout=3 * PATIENCE) as client:
+            found = {pair.key: pair for pair in client.get_prefix(self.prefix).kvs}
         wrong = []
         for caller in self.callers:
             for key, promise in list(caller.promises.items()):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from ostraka.api import etcd
-from ostraka.cli.ask import DONE, failed, parser_of, prefix_end
+from ostraka.cli.ask import DONE, failed, parser_of
 from ostraka.cli.printing import print_as, shown
-from ostraka.client.blocking import Client
+from ostraka.client import Client
 from ostraka.errors import OstrakaError
 
 PAGE = 1000  # Keys that are asked for at once.
@@ -28,27 +27,15 @@ def ls(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     prefix = os.fsencode(options.prefix)
     try:
-        with Client(options.endpoints, options.timeout) as client:
-            entries = folded(keys(client, prefix), prefix, options.depth)
+        with Client(options.endpoints, timeout=options.timeout) as client:
+            keys = (pair.key for pair in client.scan(prefix=prefix, keys_only=True, page=PAGE))
+            entries = folded(keys, prefix, options.depth)
     except OstrakaError as error:
         return failed(error)
     names = [(shown(name), number) for name, number in entries.items()]
     document = [{"name": name, "keys": number} for name, number in names]
     print_as(options.output, [name for name, _ in names], ("name", "keys"), names, document)
     return DONE
-
-
-def keys(client: Client, prefix: bytes) -> Iterator[bytes]:
-    """All keys with this prefix, in their order, as they were when the first page was read."""
-    start, end, revision, more = prefix or b"\0", prefix_end(prefix), 0, True
-    while more:
-        request = etcd.RangeRequest(key=start, range_end=end, limit=PAGE, revision=revision, keys_only=True)
-        reply = client.call("/etcdserverpb.KV/Range", request)
-        revision = revision or reply.header.revision
-        for pair in reply.kvs:
-            yield pair.key
-            start = pair.key + b"\0"
-        more = reply.more
 
 
 def folded(found: Iterable[bytes], prefix: bytes, depth: int) -> dict[bytes, int]:

@@ -9,7 +9,7 @@ import time
 from typing import Final, NamedTuple
 
 from ostraka.cli.cluster import Cluster, Node
-from ostraka.client.blocking import Client
+from ostraka.client import Client
 from ostraka.errors import NotExecuted, OutcomeUnknown
 
 LOOK_EVERY: Final = 0.1  # Seconds, as are those below.
@@ -45,7 +45,7 @@ class Observer(threading.Thread):
         self._counted: tuple[float, float] | None = None  # When, and how many.
 
     def run(self) -> None:
-        with Client([self.node.endpoint], PATIENCE) as client:
+        with Client([self.node.endpoint], timeout=PATIENCE) as client:
             while not self.stopping.wait(LOOK_EVERY):
                 self.sample = self._look(client) if self.node.pid is not None else None
 
@@ -57,11 +57,11 @@ class Observer(threading.Thread):
             self._rate, self._counted = 0.0, None
             return None
         return Sample(
-            status.header.member_id,
+            status.member,
             status.leader,
-            status.raftTerm,
-            status.raftIndex,
-            status.raftAppliedIndex,
+            status.term,
+            status.index,
+            status.applied_index,
             self._rate,
         )
 

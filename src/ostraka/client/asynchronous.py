@@ -1,0 +1,120 @@
+"""The client for asyncio. `blocking.Client` is its twin, with the same methods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+from ostraka.api import etcd
+from ostraka.client import results
+from ostraka.client.calls import Calls
+from ostraka.client.endpoints import Endpoints, split
+from ostraka.client.kv import AsyncKV
+from ostraka.client.results import Member, Status
+from ostraka.errors import OstrakaError
+
+MEMBERS: Final = "/etcdserverpb.Cluster/MemberList"
+STATUS: Final = "/etcdserverpb.Maintenance/Status"
+
+
+class AsyncClient(AsyncKV):
+    """A client of a cluster, for one event loop; of Ostraka or of etcd.
+
+        async with AsyncClient(["127.0.0.1:2379"]) as client:
+            await client.put("hello", "world")
+
+    Any number of calls may be under way at once. A call that fails is tried on the next endpoint if it certainly did
+    not happen; otherwise it raises OutcomeUnknown. Within `session()` it is tried again, and executed once.
+    """
+
+    def __init__(
+        self, endpoints: Sequence[str] = ("127.0.0.1:2379",), *, timeout: float = 5.0, sync_every: float = 0.0
+    ) -> None:
+        """`endpoints`: `host:port` each. `timeout`: seconds that a call may take. ValueError if one of them is wrong.
+
+        `sync_every`: seconds between two looks at which members the cluster has; 0: only when `sync()` is called.
+        """
+        if isinstance(endpoints, str):
+            raise ValueError(f'endpoints is a list of them: ["{endpoints}"]')
+        self._calls: Final = Calls(Endpoints(endpoints), timeout)
+        self._sync_every: Final = sync_every
+        self._syncing: asyncio.Task[None] | None = None
+        self._open = False
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Where calls go, as `host:port`."""
+        return [endpoint.name for endpoint in self._calls.endpoints.each]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give up all connections: calls that are under way end, and no more can be made."""
+        self._open = False
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.wait([self._syncing])
+        await self._calls.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False) and self._calls.process == os.getpid():
+            text = "a client was not closed: use it in `with` or `async with`"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+
+    async def _read(self, path: str, request: Any, timeout: float | None) -> Any:
+        return await self._unary(path, request, timeout, writes=False)
+
+    async def _write(self, path: str, request: Any, timeout: float | None) -> Any:
+        return await self._unary(path, request, timeout, writes=True)
+
+    async def _unary(self, path: str, request: Any, timeout: float | None, *, writes: bool) -> Any:
+        if not self._open:
+            self._begin()
+        return await self._calls.unary(path, request, timeout, writes=writes)
+
+    def _begin(self) -> None:
+        loop = self._calls.loop
+        self._open = True
+        if self._sync_every > 0:
+            self._syncing = loop.create_task(self._sync_again())
+
+    async def call(self, path: str, request: Any, timeout: float | None = None) -> Any:
+        """Call any unary method by its path, such as "/etcdserverpb.KV/Range", with messages of `ostraka.api.etcd`.
+
+        What isn't known to be harmless counts as a write.
+        """
+        if not self._open:
+            self._begin()
+        return await self._calls.call(path, request, timeout)
+
+    async def members(self, timeout: float | None = None) -> tuple[Member, ...]:
+        """The members of the cluster. Linearizable."""
+        reply = await self._read(MEMBERS, etcd.MemberListRequest(linearizable=True), timeout)
+        return tuple(map(results.member, reply.members))
+
+    async def status(self, timeout: float | None = None) -> Status:
+        """What one of the endpoints says of itself. To ask a certain one, make a client for it alone."""
+        return results.status(await self._read(STATUS, etcd.StatusRequest(), timeout))
+
+    async def sync(self, timeout: float | None = None) -> None:
+        """Learn where the cluster's members are, and ask there too. Endpoints that were given are never forgotten."""
+        addresses = []
+        for member in await self.members(timeout):
+            for url in member.client_urls:
+                with contextlib.suppress(ValueError):  # One that is no address for us (unix:, https:).
+                    addresses.append(split(url))
+        self._calls.endpoints.replace(addresses)
+
+    async def _sync_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._sync_every)
+            with contextlib.suppress(OstrakaError):  # It is asked again; until then the known ones do.
+                await self.sync()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from ostraka.api.services import METHODS
@@ -22,6 +23,7 @@ from ostraka.transport.http2.client import ClientConnection, Outcome
 ME, OTHER, CLUSTER = 0xA1, 0xB2, 0xC3
 MEMBERS = Members((ME, OTHER))
 BOUND = 7 * SECOND
+PATIENCE = 3 * SECOND
 
 
 class ScriptedHost:
@@ -33,9 +35,26 @@ class ScriptedHost:
         self.failed: StorageError | None = None
         self.clock = self
         self.time = 0
+        self.dice = Random(1)
+        self.soon: list[Callable[[], None]] = []
+        self.timers: list[tuple[int, Callable[[], None]]] = []
 
     def now(self) -> int:
         return self.time
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> None:
+        self.timers.append((when, callback))
+
+    def turn(self) -> None:
+        """Call all that is due."""
+        due = [callback for when, callback in self.timers if when <= self.time]
+        self.timers = [(when, callback) for when, callback in self.timers if when > self.time]
+        due, self.soon = [*self.soon, *due], []
+        for callback in due:
+            callback()
 
     def fail(self, failure: StorageError) -> None:
         self.failed = failure
@@ -53,6 +72,9 @@ class ScriptedGroup:
         self.proposed: list[tuple[Request, Callable[[bytes | None, OstrakaError | None], None]]] = []
         self.reads: list[Callable[[OstrakaError | None], None]] = []
         self.broken: StorageError | None = None
+        self.role = "leader"
+        self.observers: list[Callable[[Entry, Any], None]] = []
+        self.on_installed: list[Callable[[], None]] = []
 
     @property
     def applied(self) -> int:
@@ -81,7 +103,9 @@ class ScriptedGroup:
             batches = (Batch(ME, 1, index, pack((request,))),)
             entry = Entry(index, self.epoch, index, Kind.REQUESTS, batches)
             outcome = self.machine.apply(entry, self.table)
-            self.meta = SnapshotMeta(self.epoch, index, index, MEMBERS)
+            self.meta = SnapshotMeta(self.epoch, index, entry.stamp, MEMBERS)
+            for observer in self.observers:
+                observer(entry, outcome)
             answer(outcome.replies[0][0], None)
         reads, self.reads = self.reads, []
         for ready in reads:
@@ -107,6 +131,7 @@ class World:
             self.group,
             {ME: "http://127.0.0.1:1", OTHER: "http://127.0.0.1:2"},
             bound=BOUND,
+            patience=PATIENCE,
             max_request_bytes=max_request_bytes,
             max_txn_ops=max_txn_ops,
             size=lambda: 4096,

@@ -94,6 +94,7 @@ class Group:
         self.epoch: Epoch = 0
         self.leader: NodeId = 0
         self.observers: list[Observer] = []
+        self.on_installed: list[Callable[[], None]] = []  # Another state has taken the place of ours, further on.
         self.members_active: Callable[[Members], None] = lambda members: None
         self.unflushed_bytes = 0
         self._uncommitted = 0  # Entries and bytes applied since the store was last handed what they changed.
@@ -439,6 +440,8 @@ class Group:
         self.meta = _decode_meta(applied)
         self.flushed = self.meta.index
         self._host.metrics.snapshots_installed += 1
+        for installed in self.on_installed:
+            installed()
         self._serve_reads()
         self.happened(events.SnapshotInstalled(self.meta))
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import DecodeError
 
-from ostraka.database.commands import decode_reply
+from ostraka.api.packing import Packer
+from ostraka.database.commands import Command, Failure, decode_reply, encode
 from ostraka.errors import NotLeader, OstrakaError, OutcomeUnknown, Overloaded
+from ostraka.model.requests import Request
 from ostraka.transport.http2.connection import Connection
 from ostraka.transport.http2.errors import Status
 from ostraka.transport.http2.server import ServerCall
@@ -38,7 +40,11 @@ CONNECTION_LOST: Final[Refusal] = (
     "etcdserver: request timed out, possibly due to connection lost",
 )
 TOO_MANY_REQUESTS: Final[Refusal] = (Status.RESOURCE_EXHAUSTED, "etcdserver: too many requests")
+NOT_FOR_LEARNERS: Final[Refusal] = (Status.FAILED_PRECONDITION, "etcdserver: rpc not supported for learner")
 TOO_LARGE: Final[Refusal] = (Status.INVALID_ARGUMENT, "etcdserver: request is too large")
+
+Pack = Callable[[Packer, Any, Any], bytes | Refusal]
+"""Makes the message of what a command came to, and of the command."""
 
 
 class Unread:
@@ -78,6 +84,14 @@ def refuse(call: ServerCall, tally: Tally, refusal: Refusal, detail: str = "") -
     """End the call with this. `detail`: ASCII, what etcd's text leaves out, in a trailer of our own."""
     tally.handled[refusal[0]] += 1
     call.fail(*refusal, [("ostraka-detail", detail)] if detail else ())
+
+
+def answer(call: ServerCall, tally: Tally, result: bytes | Refusal) -> None:
+    """End the call with a message, or with why there is none."""
+    if isinstance(result, bytes):
+        finish(call, tally, result)
+    else:
+        refuse(call, tally, result)
 
 
 def malformed(error: DecodeError) -> Refusal:
@@ -163,20 +177,111 @@ def refusal_of(error: OstrakaError, failed: OstrakaError | None) -> Refusal:
 
 
 def immediate(
-    member: Member, path: str, kind: Any, answer: Callable[[Any], bytes | Refusal]
+    member: Member, path: str, kind: Any, found: Callable[[Any], bytes | Refusal]
 ) -> Callable[[ServerCall, bytes], None]:
-    """A handler for a method that needs nothing but what this member knows: `answer` gets the parsed request."""
+    """A handler for a method that needs nothing but what this member knows: `found` gets the parsed request."""
     tally = member.tally(path)
 
     def handle(call: ServerCall, message: bytes) -> None:
-        tally.started += 1
-        try:
-            result = member.gate(call) or answer(kind.FromString(message))
-        except DecodeError as error:
-            result = malformed(error)
-        if isinstance(result, bytes):
-            finish(call, tally, result)
-        else:
-            refuse(call, tally, result)
+        ask = opened(member, tally, call, kind, message)
+        if ask is not None:
+            answer(call, tally, found(ask))
 
     return handle
+
+
+def ordered(
+    member: Member,
+    path: str,
+    kind: Any,
+    command_of: Callable[[Any], Command | Refusal],
+    pack: Pack,
+    refused_as: Status | None = None,
+) -> Callable[[ServerCall, bytes], None]:
+    """A handler for a method that comes to one command in the log.
+
+    `command_of` gets the parsed request. `refused_as`: what a refusal by the database ends with, if not with its own
+    status.
+    """
+    tally = member.tally(path)
+
+    def handle(call: ServerCall, message: bytes) -> None:
+        ask = opened(member, tally, call, kind, message)
+        if ask is None:
+            return
+        command = TOO_LARGE if len(message) > member.max_request_bytes else command_of(ask)
+        if isinstance(command, Command):
+            ordering = _Ordered(member, tally, call, command, pack, refused_as)
+            member.group.propose(Request(encode(command)), ordering.answered)
+        else:
+            refuse(call, tally, command)
+
+    return handle
+
+
+def when_readable(
+    member: Member, path: str, kind: Any, found: Callable[[Any], bytes | Refusal]
+) -> Callable[[ServerCall, bytes], None]:
+    """A handler for a method that reads, linearizably: `found` gets the parsed request when it may."""
+    tally = member.tally(path)
+
+    def handle(call: ServerCall, message: bytes) -> None:
+        ask = opened(member, tally, call, kind, message)
+        if ask is not None:
+            member.group.read_index(_Reading(member, tally, call, ask, found).ready)
+
+    return handle
+
+
+def opened(member: Member, tally: Tally, call: ServerCall, kind: Any, message: bytes) -> Any:
+    """The request of a call that has come, or None: it has been refused."""
+    tally.started += 1
+    try:
+        ask = kind.FromString(message)
+    except DecodeError as error:
+        refuse(call, tally, malformed(error))
+        return None
+    refusal = member.gate(call)
+    if refusal is not None:
+        refuse(call, tally, refusal)
+        return None
+    return ask
+
+
+class _Ordered(Waiting):
+    __slots__ = ("command", "pack", "refused_as")
+
+    def __init__(
+        self,
+        member: Member,
+        tally: Tally,
+        call: ServerCall,
+        command: Command,
+        pack: Pack,
+        refused_as: Status | None,
+    ) -> None:
+        super().__init__(member, tally, call)
+        self.command = command
+        self.pack = pack
+        self.refused_as = refused_as
+
+    def replied(self, done: Any) -> None:
+        if isinstance(done, Failure):
+            status = done.code if self.refused_as is None else self.refused_as
+            refuse(self.call, self.tally, (status, done.message))
+        else:
+            answer(self.call, self.tally, self.pack(self.member.packer, done, self.command))
+
+
+class _Reading(Waiting):
+    __slots__ = ("ask", "found")
+
+    def __init__(
+        self, member: Member, tally: Tally, call: ServerCall, ask: Any, found: Callable[[Any], bytes | Refusal]
+    ) -> None:
+        super().__init__(member, tally, call)
+        self.ask = ask
+        self.found = found
+
+    def read(self) -> None:
+        answer(self.call, self.tally, self.found(self.ask))

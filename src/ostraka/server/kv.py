@@ -31,7 +31,7 @@ from ostraka.database.commands import (
 from ostraka.database.failures import EMPTY_KEY
 from ostraka.database.txn import objection, only_reads
 from ostraka.model.requests import Request
-from ostraka.server.calls import SERVER_STOPPED, TOO_LARGE, Refusal, Tally, Waiting, finish, malformed, refuse
+from ostraka.server.calls import SERVER_STOPPED, TOO_LARGE, Refusal, Tally, Waiting, finish, malformed, opened, refuse
 from ostraka.server.member import Member
 from ostraka.server.translation import delete_of, delete_response, is_serializable, range_of, txn_of, txn_response
 from ostraka.transport.http2.server import Router, ServerCall
@@ -103,7 +103,7 @@ class KV:
 
     def delete_range(self, call: ServerCall, message: bytes) -> None:
         """Delete one key or many."""
-        ask = self._opened(call, self._delete, etcd.DeleteRangeRequest, message)
+        ask = opened(self.member, self._delete, call, etcd.DeleteRangeRequest, message)
         if ask is None:
             return
         if not ask.key:
@@ -114,7 +114,7 @@ class KV:
     def txn(self, call: ServerCall, message: bytes) -> None:
         """Compare, then do one thing or the other."""
         tally = self._txn
-        ask = self._opened(call, tally, etcd.TxnRequest, message)
+        ask = opened(self.member, tally, call, etcd.TxnRequest, message)
         if ask is None:
             return
         command = txn_of(ask)
@@ -130,24 +130,10 @@ class KV:
 
     def compact(self, call: ServerCall, message: bytes) -> None:
         """Forget what was before a revision."""
-        ask = self._opened(call, self._compact, etcd.CompactionRequest, message)
+        ask = opened(self.member, self._compact, call, etcd.CompactionRequest, message)
         if ask is not None:
             waiting = _Compact(self.member, self._compact, call, ask.physical)
             self._propose(Request(encode(Compact(ask.revision))), waiting.answered)
-
-    def _opened(self, call: ServerCall, tally: Tally, kind: Any, message: bytes) -> Any:
-        """The request of a call that has come, or None: it has been refused."""
-        tally.started += 1
-        try:
-            ask = kind.FromString(message)
-        except DecodeError as error:
-            refuse(call, tally, malformed(error))
-            return None
-        refusal = self.member.gate(call)
-        if refusal is not None:
-            refuse(call, tally, refusal)
-            return None
-        return ask
 
     def _order(self, call: ServerCall, tally: Tally, command: Command, message: bytes, pack: Pack) -> None:
         """Have it executed in the order of the log, unless it is too large."""

@@ -69,6 +69,7 @@ class Listener:
         """Take nothing new, let open calls finish for a moment, and close."""
         for server in self._servers:
             server.close()
+        self.member.stop()
         for protocol in list(self.grpc):
             protocol.connection.shutdown()
         self.front.shutdown()

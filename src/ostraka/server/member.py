@@ -10,7 +10,7 @@ from ostraka.errors import OstrakaError, StorageError
 from ostraka.model.ids import Duration, Epoch, Instant, NodeId
 from ostraka.node.group import Group
 from ostraka.node.host import Host
-from ostraka.server.calls import NO_LEADER, Refusal, Tally, Unread, Waiting, refusal_of, refuse
+from ostraka.server.calls import NO_LEADER, OVERHEAD, Refusal, Tally, Unread, Waiting, refusal_of, refuse
 from ostraka.transport.http2.server import ServerCall
 
 
@@ -24,25 +24,34 @@ class Member:
         addresses: Mapping[NodeId, str],
         *,
         bound: Duration,
+        patience: Duration,
         max_request_bytes: int,
         max_txn_ops: int,
         size: Callable[[], int],
     ) -> None:
-        """`addresses`: each member's peer URL. `bound`: how long a call may wait. `size`: bytes of state."""
+        """`addresses`: each member's peer URL. `size`: bytes of state.
+
+        `bound`: how long a call may wait. `patience`: how long a stream that wants a leader goes on without one.
+        """
         self.host: Final = host
         self.group: Final = group
         self.addresses: Final = addresses
         self.bound: Final = bound
+        self.patience: Final = patience
         self.max_request_bytes: Final = max_request_bytes
+        self.largest_message: Final = max_request_bytes + OVERHEAD
         self.max_txn_ops: Final = max_txn_ops
         self.size: Final = size
         self.id: Final = host.identity.member
         self.cluster_id: Final = host.identity.cluster
         self.waiting: Final[dict[Waiting, Instant]] = {}  # In the order of their deadlines, since the bound is one.
+        self.on_stop: Final[list[Callable[[], None]]] = []  # Streams without an end of their own have to be ended.
         self.tallies: Final[dict[str, Tally]] = {}
         self.unread: Final = Unread()
         self._restored: Final = group.status().epoch  # The group tells its epoch only from its first turn on.
         self._packer = Packer(self.cluster_id, self.id, self.term)
+        self._need_leader: Final[dict[ServerCall, Callable[[Refusal], None]]] = {}
+        self._led: Instant = host.clock.now()  # When a leader was last known.
 
     @property
     def failed(self) -> OstrakaError | None:
@@ -72,6 +81,20 @@ class Member:
             return NO_LEADER
         return None
 
+    def require_leader(self, call: ServerCall, end: Callable[[Refusal], None]) -> None:
+        """`end` this stream, if it wants that, once no leader has been known for some time. `leave` when it is over."""
+        if call.head.metadata.get("hasleader") == "true":
+            self._need_leader[call] = end
+
+    def leave(self, call: ServerCall) -> None:
+        """This stream is over."""
+        self._need_leader.pop(call, None)
+
+    def stop(self) -> None:
+        """This member is about to stop: end what would not end by itself."""
+        for end in self.on_stop:
+            end()
+
     def query(self, query: Any) -> Any:
         """Ask the applied state: the answer, or None if the state can't be read, which ends this member."""
         try:
@@ -86,6 +109,11 @@ class Member:
 
     def expire(self, now: Instant) -> None:
         """Tell the callers who have waited for too long. What they asked for may still happen."""
+        if self.group.leader:
+            self._led = now
+        elif now - self._led >= self.patience:
+            for end in list(self._need_leader.values()):
+                end(NO_LEADER)
         late = []
         for waiting, deadline in self.waiting.items():
             if deadline > now:

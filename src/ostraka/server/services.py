@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from ostraka.api.services import METHODS
+from ostraka.server.claims import Claims
 from ostraka.server.cluster import Cluster
+from ostraka.server.election import Election
 from ostraka.server.health import Health
 from ostraka.server.kv import KV
+from ostraka.server.lease import Lease
+from ostraka.server.lock import Lock
 from ostraka.server.maintenance import Maintenance
 from ostraka.server.member import Member
 from ostraka.transport.http2.errors import Status
@@ -17,7 +21,10 @@ from ostraka.transport.http2.server import Router, ServerCall
 def router_of(member: Member) -> Router:
     """Routes every method of etcd's services to what serves it in this member."""
     router = Router()
-    for service in (KV(member), Cluster(member), Maintenance(member), Health(member)):
+    claims = Claims(member.host, member.group)
+    member.on_stop.append(claims.stop)
+    services = (KV(member), Cluster(member), Maintenance(member), Health(member), Lease(member))
+    for service in (*services, Election(member, claims), Lock(member, claims)):
         service.register(router)
     for path in METHODS:
         if path not in router.routes:

@@ -35,6 +35,7 @@ from ostraka.node.group import Group
 from ostraka.node.host import DEFAULT_GROUP, Host
 from ostraka.node.metrics import NodeMetrics
 from ostraka.server.config import ServerConfig, endpoint
+from ostraka.server.expiry import Expiry
 from ostraka.server.http import HttpFront, Pages
 from ostraka.server.listener import Listener, bind
 from ostraka.server.member import Member
@@ -156,6 +157,7 @@ class Server:
             self.group,
             config.peer_addresses(),
             bound=config.request_bound(),
+            patience=3 * config.settings.election_timeout,
             max_request_bytes=config.max_request_bytes,
             max_txn_ops=config.max_txn_ops,
             size=lambda: directory_size(config.data_dir / TABLE),
@@ -192,6 +194,7 @@ class Server:
     async def run(self) -> str:
         """Serve until `stop`; returns why it ended, "" for in order."""
         self.host.start()
+        Expiry(self.host, self.group, self.config.settings.election_timeout).start()
         await self.listener.start(self._clients)
         publishing = self.loop.create_task(self._publish())
         reason = await self.outcome

@@ -1,4 +1,4 @@
-"""Random requests to etcd's KV service, many of them wrong, for two servers whose revisions may differ.
+"""Random requests to etcd's KV and Lease services, many of them wrong, for two servers whose revisions may differ.
 
 A request is a tree of dicts, as protobuf's constructors take it; `Rev` stands where it names a revision, with the
 number for each server. Left out is what stops etcd 3.5 (a comparison whose value is not of its target; an unknown sort
@@ -16,12 +16,16 @@ from ostraka.api import etcd
 PUT, RANGE, DELETE, TXN, COMPACT = (
     f"/etcdserverpb.KV/{name}" for name in ("Put", "Range", "DeleteRange", "Txn", "Compact")
 )
+GRANT, REVOKE, LIFE = (f"/etcdserverpb.Lease/Lease{name}" for name in ("Grant", "Revoke", "TimeToLive"))
 KINDS = {
     PUT: etcd.PutRequest,
     RANGE: etcd.RangeRequest,
     DELETE: etcd.DeleteRangeRequest,
     TXN: etcd.TxnRequest,
     COMPACT: etcd.CompactionRequest,
+    GRANT: etcd.LeaseGrantRequest,
+    REVOKE: etcd.LeaseRevokeRequest,
+    LIFE: etcd.LeaseTimeToLiveRequest,
 }
 VALUES = [b"", b"1", b"2", b"\0", b"x" * 100]
 NAMES = [b"", b"\0", b"a", b"a\0", b"a\0\xff", b"ab", b"b", b"c", b"\xff", b"\xff\xff"]
@@ -61,10 +65,15 @@ def rendered(spec: Any, side: int) -> Any:
 
 
 class Stream:
-    """One client's requests. It keeps to the keys that begin with `prefix`."""
+    """One client's requests. It keeps to the keys that begin with `prefix`, and to leases of its own.
 
-    def __init__(self, dice: Random, prefix: bytes, open_ended: bool) -> None:
-        self.dice, self.prefix, self.open_ended = dice, prefix, open_ended
+    `alone`: nobody else is asking at the same time, so it may do what makes an unknown number of revisions.
+    """
+
+    def __init__(self, dice: Random, prefix: bytes, alone: bool) -> None:
+        self.dice, self.prefix, self.alone = dice, prefix, alone
+        first = int.from_bytes(prefix, "big")
+        self.leases = [first, -first, (1 << 62) + first]
         self.end = prefix[:-1] + bytes([prefix[-1] + 1])
         self.revisions: list[Rev] = []  # Those of its own changes,
         self.current: int | None = None  # and the store's, if nobody else is changing it.
@@ -78,7 +87,7 @@ class Stream:
 
     def range_end(self) -> bytes:
         ends = [b"", b"", self.end, self.key(), self.key()]
-        return self.dice.choice([*ends, b"\0"] if self.open_ended else ends)
+        return self.dice.choice([*ends, b"\0"] if self.alone else ends)
 
     def revision(self) -> Any:
         """One to be read: mostly the present, or a known one."""
@@ -102,6 +111,8 @@ class Stream:
         spec: dict[str, Any] = {"key": self.key(), "value": self.dice.choice(VALUES), "prev_kv": self.chance(50)}
         if ignore and self.chance(15):
             spec["ignore_lease"] = True
+        elif self.chance(25):
+            spec["lease"] = self.dice.choice(self.leases)
         if ignore and self.chance(10):
             spec.update(ignore_value=True, value=b"")
         return spec
@@ -170,13 +181,25 @@ class Stream:
         draw = self.dice.randrange(100)
         if draw < 30:
             return self.wrong(harmless=False)
-        if draw < 55:
+        if draw < 40:
+            return self.about_lease()
+        if draw < 60:
             return Ask(PUT, self.put())
-        if draw < 63:
+        if draw < 68:
             return Ask(DELETE, self.delete())
-        if draw < 75:
+        if draw < 78:
             return Ask(RANGE, self.range())
         return Ask(TXN, self.txn())
+
+    def about_lease(self) -> Ask:
+        """Each lives for longer than any test, unless it is revoked."""
+        lease = self.dice.choice(self.leases)
+        draw = self.dice.randrange(10)
+        if draw < 4:
+            return Ask(GRANT, {"ID": lease, "TTL": self.dice.choice((20_000, 9_000_000_000, 9_000_000_001))})
+        if draw < 7 and self.alone:
+            return Ask(REVOKE, {"ID": lease})
+        return Ask(LIFE, {"ID": lease, "keys": self.chance(70)})
 
     # Requests that are wrong on purpose.
 

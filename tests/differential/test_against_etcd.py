@@ -42,6 +42,7 @@ EXAMPLES = (
     "... with a transaction within a transaction",
     "... with comparisons that are not true",
     "... of a transaction that has changed something",
+    "... with a lease that has keys",
 )
 REACHABLE = (
     "etcdserver: key is not provided",
@@ -49,6 +50,8 @@ REACHABLE = (
     "etcdserver: value is provided",
     "etcdserver: lease is provided",
     "etcdserver: requested lease not found",
+    "etcdserver: lease already exists",
+    "etcdserver: too large lease TTL",
     "etcdserver: too many operations in txn request",
     "etcdserver: duplicate key given in txn request",
     "etcdserver: mvcc: required revision has been compacted",
@@ -57,7 +60,7 @@ REACHABLE = (
     "grpc: received message larger than max",
     "grpc: error unmarshalling request",
 )
-"""Without leases, quotas, users and other members, no more can be reached through this service."""
+"""Without quotas, users and other members, no more can be reached through these services."""
 
 
 @pytest.fixture
@@ -90,8 +93,8 @@ class Comparison:
         self.revision = 1
         self.ours_of: dict[int, int] = {}  # Their number of a revision that was made in a concurrent round: ours.
         self.dice = Random(1)
-        self.shared = Stream(self.dice, b"s/", open_ended=True)
-        self.own = [Stream(self.dice, b"c%02d/" % number, open_ended=False) for number in range(CLIENTS)]
+        self.shared = Stream(self.dice, b"s/", alone=True)
+        self.own = [Stream(self.dice, b"c%02d/" % number, alone=False) for number in range(CLIENTS)]
 
     def exchange(self, asks: list[tuple[int, Ask]]) -> list[list[Outcome]]:
         """Each of these to its client's connections; the outcomes, ours and theirs."""
@@ -194,11 +197,15 @@ def plain(message: str) -> str:
 
 
 def replies(ask: Ask, both: list[Outcome]) -> list[Any]:
-    """What was answered, less what etcd leaves open."""
+    """What was answered, less what etcd leaves open, and less the time that has passed."""
     found = [METHODS[ask.path].response.FromString(outcome.body) for outcome in both]
     for reply in found:
         for spec, part in parts(ask.spec, reply):
             forget_ties(spec, part)
+        if isinstance(reply, etcd.LeaseTimeToLiveResponse) and reply.TTL != -1:
+            assert reply.grantedTTL - REQUESTS // 10 - 60 <= reply.TTL < reply.grantedTTL, reply
+            reply.TTL = 0
+            reply.keys[:] = sorted(reply.keys)
     return found
 
 
@@ -228,6 +235,8 @@ def kinds(ask: Ask, reply: Any) -> Iterator[str]:
         match part:
             case etcd.RangeResponse() if spec.get("revision", 0) not in (0, FAR) and part.kvs:
                 yield "... with keys as they were at a given revision"
+            case etcd.LeaseTimeToLiveResponse() if part.keys:
+                yield "... with a lease that has keys"
             case etcd.TxnResponse():
                 if number:
                     yield "... with a transaction within a transaction"

@@ -63,7 +63,9 @@ class ScriptedHost:
 class ScriptedGroup:
     """`node.group.Group` over a real machine: a proposal waits until the test decides or refuses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = lambda: 0) -> None:
+        """`clock` stamps the entries."""
+        self.clock = clock
         self.leader = ME
         self.epoch = 3
         self.meta: SnapshotMeta = genesis(MEMBERS)
@@ -79,6 +81,10 @@ class ScriptedGroup:
     @property
     def applied(self) -> int:
         return self.meta.index
+
+    @property
+    def applied_stamp(self) -> int:
+        return self.meta.stamp
 
     def propose(self, request: Request, answer: Callable[[bytes | None, OstrakaError | None], None]) -> None:
         self.proposed.append((request, answer))
@@ -101,7 +107,7 @@ class ScriptedGroup:
         for request, answer in proposed:
             index = self.applied + 1
             batches = (Batch(ME, 1, index, pack((request,))),)
-            entry = Entry(index, self.epoch, index, Kind.REQUESTS, batches)
+            entry = Entry(index, self.epoch, self.clock(), Kind.REQUESTS, batches)
             outcome = self.machine.apply(entry, self.table)
             self.meta = SnapshotMeta(self.epoch, index, entry.stamp, MEMBERS)
             for observer in self.observers:
@@ -120,12 +126,30 @@ class ScriptedGroup:
             ready(error)
 
 
+class Listening:
+    """What has come on a stream, and how it ended."""
+
+    def __init__(self, path: str) -> None:
+        self.heard: list[Any] = []
+        self.outcome: Outcome | None = None
+        self.call: Any
+        self._parse = METHODS[path].response.FromString
+
+    def on_message(self, message: bytes) -> None:
+        self.heard.append(self._parse(message))
+
+    def on_end(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    def on_drained(self) -> None: ...
+
+
 class World:
     """The member, and one client whose bytes reach it when `deliver` is called."""
 
     def __init__(self, max_request_bytes: int = 1_572_864, max_txn_ops: int = 128) -> None:
         self.host = ScriptedHost()
-        self.group = ScriptedGroup()
+        self.group = ScriptedGroup(self.host.now)
         self.member = Member(
             self.host,
             self.group,
@@ -140,6 +164,22 @@ class World:
         self.now = 0
         self.server = ServerConnection(self.router, lambda: None, 0, max_request_bytes + (512 << 10))
         self.client = ClientConnection("test", lambda: None, 0)
+
+    def stream(self, path: str, *requests: Any, **metadata: str) -> Listening:
+        """Open a stream, and send these messages on it."""
+        listening = Listening(path)
+        listening.call = self.client.stream(path, listening, self.now, metadata=metadata.items())
+        for request in requests:
+            listening.call.send(request.SerializeToString())
+        self.deliver()
+        return listening
+
+    def settle(self) -> None:
+        """Decide all that is proposed, and let turns pass, until there is nothing more to do."""
+        while self.group.proposed or self.group.reads or self.host.soon:
+            self.group.decide()
+            self.host.turn()
+        self.deliver()
 
     def call(self, path: str, request: Any, **metadata: str) -> list[Outcome]:
         """Send a call; the list gets its outcome when there is one."""

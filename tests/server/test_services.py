@@ -241,7 +241,17 @@ def test_a_rotten_state_is_not_served_and_ends_the_member(path, request_):
     assert world.host.failed is world.group.broken
 
 
-@pytest.mark.parametrize("path", sorted(set(METHODS) - {PUT, RANGE, DELETE, TXN, COMPACT, LIST, STATUS, ALARM, CHECK}))
+BUILT_WHOLE = ("/etcdserverpb.Lease/", "/v3electionpb.", "/v3lockpb.")
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path
+        for path in set(METHODS) - {PUT, RANGE, DELETE, TXN, COMPACT, LIST, STATUS, ALARM, CHECK}
+        if not path.startswith(BUILT_WHOLE)
+    ),
+)
 def test_what_is_not_built_yet_says_so_by_name(path):
     assert World().refused(path, b"") == (Status.UNIMPLEMENTED, f"ostraka: {path} is not built yet")
 

@@ -99,7 +99,7 @@ class Lease:
 
 
 class KeepAlives:
-    """One client's stream: a `Receiver`. Answers come in the order of the questions, unless a leader was lost."""
+    """One client's stream: a `Receiver`. An answer names its lease, and may overtake that for another one."""
 
     def __init__(self, service: Lease, call: ServerCall) -> None:
         self._service: Final = service

@@ -79,7 +79,7 @@ class Operation(msgspec.Struct, frozen=True):
         end = "?" if self.answered is None else str(self.answered)
         asked = "" if self.argument is None else f" {show(self.argument)}"
         told = {Type.FAIL: " → refused", Type.INFO: " → unknown"}.get(self.type, "")
-        if self.type is Type.OK and self.result != self.argument:
+        if self.type is Type.OK and (self.result not in (None, self.argument) or self.argument is None):
             told = f" → {show(self.result)}"
         return f"{self.process}: {self.f}{asked}{told}  [{self.called}…{end}]"
 

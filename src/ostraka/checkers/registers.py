@@ -93,6 +93,11 @@ def _searched_below(level: Level) -> list[Level]:
     return [*kinds[level], *[deeper for each in kinds[level] for deeper in _searched_below(each)]]
 
 
+def has_solver() -> bool:
+    """Is the extra `ostraka[sat]` installed?"""
+    return Solver is not None
+
+
 class Registers:
     """Who wrote what, who read it, and all that is wrong without a circle."""
 

@@ -20,6 +20,7 @@ Usage: ostraka <command> [options]
   compaction forget how the keys were before a revision
   status     ask each endpoint how it is
   members    list the members of the cluster
+  check      judge a recorded history, of any database, by what it promises
 
 `ostraka <command> --help` says more; `ostraka --version` says which version this is.
 Exit codes: 0 done, 1 not done, 2 wrong usage, 3 nobody knows whether it was done.
@@ -48,6 +49,10 @@ def _command(name: str) -> Command | None:
             from ostraka.cli import ls
 
             return ls.ls
+        case "check":
+            from ostraka.cli import check
+
+            return check.check
         case _:
             return None
 

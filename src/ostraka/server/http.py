@@ -44,7 +44,7 @@ class Pages:
                 Route("/readyz", self.readyz, methods=["GET"]),
                 *(Route(f"/{version}/{{method:path}}", self.gateway) for version in ("v3", "v3beta", "v3alpha")),
             ],
-            exception_handlers={404: _not_found},
+            exception_handlers={404: _not_found, 405: _not_allowed},
         )
 
     async def health(self, request: Request) -> Response:
@@ -101,6 +101,10 @@ def _verdict(reason: str) -> Response:
 
 def _not_found(request: Request, error: Exception) -> Response:
     return PlainTextResponse("404 page not found\n", status_code=404)
+
+
+def _not_allowed(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("Method Not Allowed\n", status_code=405, headers={"allow": "GET"})
 
 
 class HttpFront:

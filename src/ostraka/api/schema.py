@@ -24,7 +24,16 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-FILES = ("kv.proto", "auth.proto", "rpc.proto", "election.proto", "lock.proto", "health.proto")
+FILES = (
+    "kv.proto",
+    "auth.proto",
+    "rpc.proto",
+    "election.proto",
+    "lock.proto",
+    "health.proto",
+    "reflection_v1.proto",
+    "reflection_v1alpha.proto",
+)
 """In an order in which each comes after those it imports."""
 
 PACKAGES = ("etcdserverpb", "mvccpb", "authpb", "v3electionpb", "v3lockpb", "grpc.health.v1")

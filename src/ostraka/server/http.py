@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Final
 
 import uvicorn
@@ -16,10 +15,9 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from ostraka.errors import OstrakaError
-from ostraka.model.ids import SECOND
 from ostraka.server.gateway import Gateway
 from ostraka.server.member import Member
+from ostraka.server.probes import Probes
 from ostraka.server.version import CLUSTER_VERSION, SERVER_VERSION
 from ostraka.transport.http2.server import Router
 
@@ -32,71 +30,25 @@ class Pages:
 
     def __init__(self, member: Member, registry: CollectorRegistry, router: Router) -> None:
         """`router`: what the JSON gateway calls."""
-        self.member: Final = member
         self.gateway: Final = Gateway(member, router)
         self.registry: Final = registry
+        probes = Probes(member)
+        registry.register(probes)
         self.app: Final = Starlette(
             routes=[
-                Route("/health", self.health, methods=["GET"]),
+                *probes.routes(),
                 Route("/version", self.version, methods=["GET"]),
                 Route("/metrics", self.metrics, methods=["GET"]),
-                Route("/livez", self.livez, methods=["GET"]),
-                Route("/readyz", self.readyz, methods=["GET"]),
                 *(Route(f"/{version}/{{method:path}}", self.gateway) for version in ("v3", "v3beta", "v3alpha")),
             ],
             exception_handlers={404: _not_found, 405: _not_allowed},
         )
-
-    async def health(self, request: Request) -> Response:
-        """etcd's health: `serializable=true` asks only whether this member answers."""
-        serializable = request.query_params.get("serializable") == "true"
-        reason = await self._trouble(serializable)
-        body = json.dumps({"health": "false" if reason else "true", "reason": reason}, separators=(",", ":"))
-        return PlainTextResponse(body, status_code=503 if reason else 200)
 
     async def version(self, request: Request) -> Response:
         return JSONResponse({"etcdserver": SERVER_VERSION, "etcdcluster": CLUSTER_VERSION})
 
     async def metrics(self, request: Request) -> Response:
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-    async def livez(self, request: Request) -> Response:
-        """Should this process be restarted?"""
-        return _verdict(await self._trouble(serializable=True))
-
-    async def readyz(self, request: Request) -> Response:
-        """Can this member answer linearizable reads?"""
-        return _verdict(await self._trouble(serializable=False))
-
-    async def _trouble(self, serializable: bool) -> str:
-        """Why this member is not healthy, in etcd's words; "" if it is."""
-        failed = self.member.failed
-        if failed is not None:
-            return f"RANGE ERROR:{failed}"
-        if serializable:
-            return ""
-        if not self.member.group.leader:
-            return "RAFT NO LEADER"
-        try:
-            async with asyncio.timeout(self.member.bound / SECOND):
-                error = await self._read_index()
-        except TimeoutError:
-            return "RANGE ERROR:etcdserver: request timed out"
-        return "" if error is None else f"RANGE ERROR:{self.member.refusal(error)[1]}"
-
-    async def _read_index(self) -> OstrakaError | None:
-        done: asyncio.Future[OstrakaError | None] = asyncio.get_running_loop().create_future()
-
-        def ready(error: OstrakaError | None) -> None:
-            if not done.done():
-                done.set_result(error)
-
-        self.member.group.read_index(ready)
-        return await done
-
-
-def _verdict(reason: str) -> Response:
-    return PlainTextResponse(f"not ok: {reason}\n" if reason else "ok\n", status_code=503 if reason else 200)
 
 
 def _not_found(request: Request, error: Exception) -> Response:

@@ -12,7 +12,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ostraka.api.services import METHODS
 from ostraka.database.commands import Inspect, Overview
+from ostraka.model.machine import Outcome
+from ostraka.model.requests import Entry
 from ostraka.node.metrics import BOUNDS, Histogram
 from ostraka.server.member import Member
 from ostraka.server.version import CLUSTER_VERSION, SERVER_VERSION
@@ -34,8 +37,23 @@ class Traffic:
         self.lateness: Final = Histogram()  # How late the loop came to its regular look at deadlines.
 
 
+class Changes:
+    """Keys that were set and deleted here since the start of the process: an observer of the group."""
+
+    def __init__(self) -> None:
+        self.puts = 0
+        self.deletes = 0
+
+    def __call__(self, entry: Entry, outcome: Outcome) -> None:
+        changes = outcome.changes
+        if changes:
+            deletes = sum([change.new is None for change in changes])
+            self.deletes += deletes
+            self.puts += len(changes) - deletes
+
+
 def registry_of(member: Member, traffic: Traffic) -> CollectorRegistry:
-    """What a scrape of this member shows."""
+    """What a scrape of this member shows. From now on its changes are counted."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(NodeCollector(member, traffic))
@@ -48,6 +66,8 @@ class NodeCollector(Collector):
     def __init__(self, member: Member, traffic: Traffic) -> None:
         self.member: Final = member
         self.traffic: Final = traffic
+        self.changes: Final = Changes()
+        member.group.observers.append(self.changes)
 
     def describe(self) -> list[Metric]:
         """Nothing: names need not be known before the first scrape."""
@@ -56,6 +76,7 @@ class NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._server()
         yield from self._state()
+        yield from self._keys()
         yield from self._disk()
         yield from self._network()
         yield from self._calls()
@@ -102,6 +123,18 @@ class NodeCollector(Collector):
             yield _gauge("etcd_debugging_mvcc_current_revision", "The current revision.", overview.revision)
             yield _gauge("etcd_debugging_mvcc_compact_revision", "The last compaction.", overview.compact_revision)
 
+    def _keys(self) -> Iterator[Metric]:
+        changes = self.changes
+        ranges, transactions = (
+            self.member.tally(f"/etcdserverpb.KV/{name}").handled[Status.OK] for name in ("Range", "Txn")
+        )
+        yield _counter("etcd_mvcc_put", "Keys set here.", changes.puts)
+        yield _counter("etcd_mvcc_delete", "Keys deleted here.", changes.deletes)
+        yield _counter("etcd_mvcc_range", "Ranges answered.", ranges)
+        yield _counter("etcd_debugging_mvcc_range", "Ranges answered.", ranges)
+        yield _counter("etcd_mvcc_txn", "Transactions answered.", transactions)
+        yield _counter("etcd_debugging_mvcc_events", "Changes of keys.", changes.puts + changes.deletes)
+
     def _disk(self) -> Iterator[Metric]:
         syncs = self.member.host.metrics.syncs
         for name, prefix, text in (
@@ -123,21 +156,46 @@ class NodeCollector(Collector):
         labels = ["grpc_type", "grpc_service", "grpc_method"]
         started = CounterMetricFamily("grpc_server_started", "Calls begun.", labels=labels)
         handled = CounterMetricFamily("grpc_server_handled", "Calls ended.", labels=[*labels, "grpc_code"])
+        requests = CounterMetricFamily(
+            "etcd_server_client_requests", "Calls begun.", labels=["type", "client_api_version"]
+        )
+        count = {"unary": 0, "stream": 0}
         for path, tally in self.member.tallies.items():
             if not tally.started:
                 continue
             _, service, method = path.split("/")
-            started.add_metric(["unary", service, method], tally.started)
-            for status, count in enumerate(tally.handled):
-                if count:
-                    handled.add_metric(["unary", service, method, code_name(status)], count)
-        yield started
-        yield handled
+            kind = grpc_type(path)
+            count["unary" if kind == "unary" else "stream"] += tally.started
+            started.add_metric([kind, service, method], tally.started)
+            for status, number in enumerate(tally.handled):
+                if number:
+                    handled.add_metric([kind, service, method, code_name(status)], number)
+        for kind in sorted(count):
+            requests.add_metric([kind, "unknown"], count[kind])
+        yield from (started, handled, requests)
+
+
+def grpc_type(path: str) -> str:
+    """What kind of method it is, in the words of gRPC's metrics."""
+    method = METHODS[path]
+    match method.client_streaming, method.server_streaming:
+        case False, False:
+            return "unary"
+        case False, True:
+            return "server_stream"
+        case _:
+            return "bidi_stream"
 
 
 def code_name(status: int) -> str:
     """A status as grpc-go names it: `DeadlineExceeded`."""
-    return "OK" if status == Status.OK else Status(status).name.title().replace("_", "")
+    match status:
+        case Status.OK:
+            return "OK"
+        case Status.CANCELLED:
+            return "Canceled"
+        case _:
+            return Status(status).name.title().replace("_", "")
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -183,3 +183,11 @@ def test_a_flag_without_meaning_is_accepted_with_a_warning():
 def test_no_flag_is_of_two_kinds():
     names = [flag.name for flag in WORKING]
     assert len(names) == len(set(names)) and not set(names) & set(UNBUILT)
+
+
+def test_leases_are_asked_for_in_milliseconds_and_percent():
+    config, _ = configure([], {})
+    assert config.settings.lease == 0
+    config, _ = configure(["--leader-lease=900", "--clock-drift=5"], {})
+    assert (config.settings.lease, config.settings.clock_drift) == (900 * MILLISECOND, 50_000)
+    assert "at most the election timeout, 1000 ms" in refusal("--leader-lease=1001")

@@ -109,6 +109,7 @@ def hasty(cluster: Cluster) -> Settings:
         max_uncommitted=dice.choice((200, 1 << 20)),
         tail=dice.choice((0, 3, 50)),
         compact_every=dice.choice((1, 5)),
+        lease=dice.choice((0, 40, 400)) * MILLISECOND,
     )
 
 

@@ -46,6 +46,16 @@ WORKING: tuple[Flag, ...] = (
     Flag("snapshot-count", N, "1000", "Entries after which the log is compacted."),
     Flag("heartbeat-interval", N, "100", "Milliseconds between a leader's heartbeats."),
     Flag("election-timeout", N, "1000", "Milliseconds without a leader before an election."),
+    Flag(
+        "leader-lease",
+        N,
+        "0",
+        "Milliseconds for which a leader serves linearizable reads alone after it proposed an entry; 0: it\n"
+        "      asks a quorum. At most the election timeout. The price: the next leader's writes wait until that\n"
+        "      time, and the drift, have passed since its log last grew, or since it started. The promise: clocks\n"
+        "      drift apart by less than --clock-drift, and none stops (as where a virtual machine is paused).",
+    ),
+    Flag("clock-drift", N, "20", "Percent by which one member's clock may run faster than another's (leader-lease)."),
     Flag("max-request-bytes", N, "1572864", "The largest request of a client, in bytes."),
     Flag("max-txn-ops", N, "128", "How many operations a transaction may have."),
     Flag("log-level", T, "info", "debug, info, warn or error."),
@@ -144,7 +154,12 @@ KINDS: dict[str, Kind] = {
 
 def usage() -> str:
     """The text of `ostraka serve --help`."""
-    lines = ["Usage: ostraka serve [flags]", "", "Run one member of a cluster. The flags are etcd's.", ""]
+    lines = [
+        "Usage: ostraka serve [flags]",
+        "",
+        "Run one member of a cluster. The flags are etcd's, and a few of our own.",
+        "",
+    ]
     for flag in WORKING:
         lines += [f"  --{flag.name} '{flag.default}'", f"      {flag.help}"]
     lines += [

@@ -16,6 +16,7 @@ from ostraka.model.engine import Settings
 from ostraka.model.ids import MILLISECOND
 from ostraka.server.config import ServerConfig, check, parse_cluster, parse_urls
 
+PERCENT = 10_000  # Millionths.
 LOG_LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "error": "error", "panic": "error", "fatal": "error"}
 
 
@@ -101,6 +102,8 @@ def _engine_settings(settings: Mapping[str, Setting]) -> Settings:
         heartbeat=_number(settings, "heartbeat-interval", default.heartbeat // MILLISECOND) * MILLISECOND,
         election_timeout=_number(settings, "election-timeout", default.election_timeout // MILLISECOND) * MILLISECOND,
         compact_every=max(1, _number(settings, "snapshot-count", default.compact_every)),
+        lease=_number(settings, "leader-lease", 0) * MILLISECOND,
+        clock_drift=_number(settings, "clock-drift", default.clock_drift // PERCENT) * PERCENT,
     )
 
 

@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True):
     max_in_flight: int = 64  # Messages with entries to one follower that it hasn't answered.
     max_in_flight_bytes: int = 16 << 20
     max_uncommitted: int = 64 << 20  # Above this, requests are refused as Overloaded.
+    lease: Duration = 0  # For so long after it proposed an entry a leader may read by it alone; 0: it asks a quorum.
+    clock_drift: int = 200_000  # No member's clock runs faster than another's by more than so many millionths.
     tail: int = 5000  # Entries kept behind the applied index for slow followers.
     compact_every: int = 1000  # Compaction waits until this many entries can go.
 

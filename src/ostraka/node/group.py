@@ -158,7 +158,12 @@ class Group:
         self._host.schedule(self)
 
     def read_index(self, ready: Ready) -> None:
-        """When `ready` is called with None, local reads are linearizable with respect to this call. (Raft §8)"""
+        """When `ready` is called with None, local reads are linearizable with respect to this call. (Raft §8)
+
+        The engine gets the question in a turn that begins later, with the clock read at its beginning: so a leader
+        lease that is valid then was valid after this call. However long this process stands still afterwards, the
+        read shows at least what was committed then, and takes effect between question and answer.
+        """
         failed = self._host.failed
         if failed is not None:
             self._host.clock.call_soon(lambda: ready(_finished(failed)))

@@ -90,6 +90,11 @@ def _check_times(settings: Settings) -> None:
             f"--election-timeout[{election}ms] is too long, and should be set less than "
             f"{LONGEST_ELECTION // MILLISECOND}ms"
         )
+    if settings.lease > settings.election_timeout:
+        raise ConfigurationError(
+            f"--leader-lease is {settings.lease // MILLISECOND} ms: give at most the election timeout, {election} ms, "
+            "since writes wait for it after the loss of a leader, or 0 for reads that ask a quorum"
+        )
 
 
 def _check_bindable(flag: str, url: str) -> None:

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,7 +67,11 @@ class LoopClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Final = loop
-        self.now: Callable[[], Instant] = time.monotonic_ns
+        # A leader lease must not outlast the sleep of a machine, so this clock goes on in it (on Linux).
+        boottime = getattr(time, "CLOCK_BOOTTIME", None)
+        self.now: Callable[[], Instant] = (
+            time.monotonic_ns if boottime is None else partial(time.clock_gettime_ns, boottime)
+        )
         self.call_soon: Callable[[Callable[[], None]], Any] = loop.call_soon
 
     def call_at(self, when: Instant, callback: Callable[[], None]) -> asyncio.TimerHandle:

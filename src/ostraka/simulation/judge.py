@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ostraka.consensus.raft import lease
 from ostraka.consensus.raft.invariants import Invariants
 from ostraka.consensus.raft.log import Log
+from ostraka.consensus.raft.messages import ReadAnswer
 from ostraka.consensus.raft.replica import Replica
+from ostraka.consensus.raft.roles import Leader
 from ostraka.model.ids import Index, NodeId, Position
 from ostraka.model.machine import Outcome
 from ostraka.model.requests import Entry
@@ -51,6 +54,8 @@ class Judge:
     def sent(self, node: NodeId, to: NodeId, frame: bytes) -> None:
         """A frame leaves a node."""
         message = self._promises.sent(node, to, frame)
+        if isinstance(message, ReadAnswer) and self._leases(node):
+            self._world.counts["a follower's read by a lease"] += 1
         if self._world.traced:
             self._world.comment(f"n{node} to n{to}: {message}")
 
@@ -85,6 +90,7 @@ class Judge:
         self._look_at_log(node, log)
         self._promises.turned(node, replica)
         self._invariants.observe(replica)
+        self._look_at_leases(node, replica)
         if group.role == "leader" and group.epoch > world.epoch:
             world.epoch = group.epoch
             world.note(f"n{node} leads in epoch {group.epoch}")
@@ -100,6 +106,31 @@ class Judge:
             for row, its_row in zip(states[node], states[first], strict=False):
                 assert row == its_row, f"after entry {self.length}, n{node} has {row} and n{first} has {its_row}"
             assert len(states[node]) == len(states[first]), f"the tables of n{node} and n{first} differ in length"
+
+    def _look_at_leases(self, node: NodeId, replica: Replica) -> None:
+        """While one leader may read by its lease no other commits, by true time. (LeaseGuard)"""
+        role = replica.role
+        if not isinstance(role, Leader):
+            return
+        if replica.now < role.commits_at:
+            self._world.counts["a wait for a lease to end"] += 1
+        if replica.commit < role.first:
+            return
+        for other in self._world.nodes:
+            group = self._world.members[other].group
+            if group is not None and self._leases(other):
+                assert replica.term <= _replica(group).term, (
+                    f"n{node} commits {replica.commit} in term {replica.term}, "
+                    f"and n{other} may read by its lease of term {_replica(group).term}"
+                )
+
+    def _leases(self, node: NodeId) -> bool:
+        """May it read by its lease, at this instant of its clock?"""
+        member = self._world.members[node]
+        if member.group is None:
+            return False
+        replica = _replica(member.group)
+        return isinstance(replica.role, Leader) and lease.holds(replica, replica.role, member.computer.clock_now())
 
     def _look_at_log(self, node: NodeId, log: Log) -> None:
         """Has a later leader cut off what the log held?"""

@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from ostraka.model.events import ForgetLeader
 from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, NodeId, roll
 from ostraka.simulation.disk import SYNC_TIME
 
 if TYPE_CHECKING:
     from ostraka.simulation.world import World
+
+
+MOST_DRIFT: Final = 100_000  # Parts per million by which a clock runs fast or slow.
+APART: Final = 222_223  # By so many one clock then runs faster than another: 1.1 / 0.9.
 
 
 class Misfortune:
@@ -208,6 +213,24 @@ class Pauses(Recurring):
         world.pause(self._any(world.nodes), self._between(20 * MILLISECOND, 400 * MILLISECOND))
 
 
+class Handovers(Recurring):
+    name = "a leader is asked to hand over"
+    every = 800 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        leader = next((node for node in world.nodes if world.leads(node)), None)
+        if leader is not None:
+            world.hand_over(leader, self._any(world.nodes))
+
+
+class Forgetting(Recurring):
+    name = "a node is told that its leader is gone"
+    every = 400 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        world.tell(self._any(world.nodes), ForgetLeader())
+
+
 class SlowDisks(Misfortune):
     name = "syncs are slow, and stall"
 
@@ -257,8 +280,9 @@ class Drift(Misfortune):
     name = "clocks run fast and slow"
 
     def begin(self, world: World) -> None:
+        most = (1_000, 10_000, MOST_DRIFT)[self.strength - 1]
         for node in world.nodes:
-            world.members[node].computer.drift(self.strength * (roll(self._dice, 2001) - 1000))
+            world.members[node].computer.drift(roll(self._dice, 2 * most + 1) - most)
 
 
 ALL: Final[tuple[type[Misfortune], ...]] = (
@@ -280,6 +304,8 @@ ALL: Final[tuple[type[Misfortune], ...]] = (
     OwnFlushes,
     FailingDisks,
     Drift,
+    Handovers,
+    Forgetting,
 )
 
 

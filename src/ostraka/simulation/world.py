@@ -10,13 +10,17 @@ from functools import partial
 from random import Random
 from typing import Final
 
+import msgspec
+
 from ostraka.consensus.raft import RAFT
+from ostraka.errors import OstrakaError
 from ostraka.model.engine import Consensus, Settings
+from ostraka.model.events import Event
 from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, Epoch, Instant, NodeId, roll
 from ostraka.node.host import Upkeep
 from ostraka.simulation.judge import Judge
 from ostraka.simulation.member import Member, Plan
-from ostraka.simulation.misfortunes import Misfortune, draw
+from ostraka.simulation.misfortunes import APART, Misfortune, draw
 from ostraka.simulation.network import Wires
 from ostraka.simulation.workloads import Registers
 
@@ -56,7 +60,10 @@ class World:
         self._sequence = 0
         dice = self.dice("plan")
         nodes = nodes or (3, 3, 3, 3, 3, 5, 5, 1)[roll(dice, 8)]
-        plan = Plan(consensus, nodes, _draw_settings(dice), _draw_upkeep(dice))
+        settings = msgspec.structs.replace(
+            _draw_settings(dice), lease=draw_lease(self.dice("lease")), clock_drift=APART
+        )
+        plan = Plan(consensus, nodes, settings, _draw_upkeep(dice))
         self._world_dice: Final = self.dice("world")
         self.nodes: Final = list(plan.members.voters)
         self.judge: Final = Judge(self)
@@ -134,6 +141,21 @@ class World:
         if process is not None:
             self.counts["a pause"] += 1
             process.busy_until = max(process.busy_until, self.now + lasting)
+
+    def tell(self, node: NodeId, event: Event) -> None:
+        """Let this happen to its replica, if a process runs."""
+        group = self.members[node].group
+        if group is not None:
+            self.members[node].post(partial(group.happened, event))
+
+    def hand_over(self, leader: NodeId, heir: NodeId) -> None:
+        """Ask the leader to let the heir lead."""
+        group = self.members[leader].group
+        assert group is not None, "it leads"
+        self.members[leader].post(partial(group.transfer_leadership, heir, self._handed_over))
+
+    def _handed_over(self, error: OstrakaError | None) -> None:
+        self.counts["a handover" if error is None else "a handover given up"] += 1
 
     def died(self, node: NodeId) -> None:
         """A process is gone: somebody starts it again, sooner or later."""
@@ -230,6 +252,11 @@ def _draw_settings(dice: Dice) -> Settings:
         tail=(1, 10, 50)[roll(dice, 3)],
         compact_every=(1, 5, 20)[roll(dice, 3)],
     )
+
+
+def draw_lease(dice: Dice) -> Duration:
+    """None, or from shorter to longer than an election timeout."""
+    return (0, 0, 50, 150, 400)[roll(dice, 5)] * MILLISECOND
 
 
 def _draw_upkeep(dice: Dice) -> Upkeep:

@@ -20,7 +20,7 @@ n1 → n2 Append(term=1, prev=1.1, entries=[1.2 "a"], commit=2, round=0)
 n2 commits 1.1 noop
 n2 commits 1.2 "a"
 n2 → n1 Appended(term=1, ok=True, match=2, round=0)
-n1 → n2 TimeoutNow(term=1)
+n1 → n2 TimeoutNow(term=1, last=1.2)
 n2 follower → candidate, term 2
 n2 → n1 RequestVote(term=2, last=1.2, handed_over=True)
 n1 leader → follower, term 2
@@ -40,7 +40,7 @@ n3 → n2 Appended(term=2, ok=True, match=3, round=0)
 hold Append from 2
 transfer 2 to 3
 ---
-n2 → n3 TimeoutNow(term=2)
+n2 → n3 TimeoutNow(term=2, last=2.3)
 n3 follower → candidate, term 3
 n3 → n1 RequestVote(term=3, last=2.3, handed_over=True)
 n1 follower, term 3

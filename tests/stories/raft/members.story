@@ -59,7 +59,7 @@ n4 → n1 Appended(term=1, ok=True, match=6, round=0)
 n1 commits 1.6 members 3 4
 n1 → n2 MembersChanged(term=1, number=1)
 n2 wants members 3 4: done
-n1 → n3 TimeoutNow(term=1)
+n1 → n3 TimeoutNow(term=1, last=1.6)
 n3 follower → candidate, term 2
 n1 → n3 Append(term=1, prev=1.6, entries=[], commit=6, round=0)
 n1 → n4 Append(term=1, prev=1.6, entries=[], commit=6, round=0)

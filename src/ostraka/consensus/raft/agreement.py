@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import Quorum, reached
-from ostraka.consensus.raft import checkpoint, handover, membership, reads
+from ostraka.consensus.raft import checkpoint, handover, lease, membership, reads
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Append, Appended, Term
 from ostraka.consensus.raft.roles import Follower, Leader, Progress
@@ -66,7 +66,12 @@ def back_up(log: Log, rejected: Index, conflict: Position) -> Index:
 def begin_term(me: Replica, role: Leader) -> None:
     """Append a no-op: once it is committed, so is all before it. (§8)"""
     role.cut_at = me.now
-    me.append((Entry(role.first, me.term, stamp(me, role)),))
+    append_noop(me, role)
+
+
+def append_noop(me: Replica, role: Leader) -> None:
+    """An entry that asks for nothing."""
+    me.append((Entry(me.log.last.index + 1, me.term, stamp(me, role)),))
 
 
 def stamp(me: Replica, role: Leader) -> int:
@@ -87,13 +92,15 @@ def take_in(me: Replica, role: Leader, batch: Batch) -> bool:
 
 def lead_on(me: Replica, role: Leader) -> None:
     """What a leader does at the end of each turn."""
-    if role.recount:
+    lease.name(me, role)
+    if role.recount and me.now >= role.commits_at:
         role.recount = False
         match = {peer: progress.match for peer, progress in role.progress.items()}
         match[me.id] = me.saved
         me.commit = committable(me.quorum, match, me.log, me.term, me.commit)
         while role.entry_sizes and role.entry_sizes[0][0] <= me.commit:
             role.uncommitted -= role.entry_sizes.popleft()[1]
+        lease.extend(me, role)
     membership.proceed(me, role)
     if me.handover is not None:
         handover.proceed(me, role, me.handover)
@@ -178,7 +185,7 @@ def send_entries(me: Replica, role: Leader, first: Index, peers: list[NodeId]) -
     if last > first:
         entries, size = fill(me.log.entries(first, last), me.settings.max_append)
     end = first + len(entries) - 1
-    me.send_now(tuple(peers), Append(me.term, prev, entries, me.commit, role.round))
+    me.send_now(tuple(peers), Append(me.term, prev, entries, me.commit, role.round, me.lease))
     for peer in peers:
         progress = role.progress[peer]
         progress.sent(end, size)
@@ -199,7 +206,7 @@ def fill(entries: tuple[Entry, ...], most: int) -> tuple[tuple[Entry, ...], int]
 def send_empty(me: Replica, role: Leader, first: Index, commit: Index, peers: list[NodeId]) -> None:
     """A heartbeat, a read round or the news of a commit. Its `prev` also finds out whether entries were lost."""
     prev = me.log.position_at(first - 1)
-    me.send_now(tuple(peers), Append(me.term, prev or ORIGIN, (), commit, role.round))
+    me.send_now(tuple(peers), Append(me.term, prev or ORIGIN, (), commit, role.round, me.lease))
     for peer in peers:
         role.progress[peer].told = max(role.progress[peer].told, commit)
         if prev is None:
@@ -261,6 +268,7 @@ def on_append(me: Replica, sender: NodeId, message: Append) -> None:
         me.discard(sender, "not what a leader of this term would send")
         return
     me.hear(sender)
+    lease.adopt(me, message.lease)
     if prev.index < me.commit:
         entries = entries[me.commit - prev.index :]  # What is committed here, that leader has, too.
     elif me.log.position_at(prev.index) != prev:

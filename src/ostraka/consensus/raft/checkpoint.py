@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ostraka.consensus.raft import membership
+from ostraka.consensus.raft import lease, membership
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Appended, Installed, SnapshotOffer
 from ostraka.consensus.raft.roles import Leader, Stopped
@@ -54,7 +54,7 @@ def compactable(log: Log, flushed: Index, tail: int) -> Index:
 def offer(me: Replica, peer: NodeId) -> None:
     """Offer the last snapshot taken, if our log goes on from it; else have one taken first."""
     if me.snapshot is not None and me.snapshot.index >= me.log.base.index:
-        me.send_now((peer,), SnapshotOffer(me.term, me.snapshot))
+        me.send_now((peer,), SnapshotOffer(me.term, me.snapshot, me.lease))
     elif not me.taking:
         me.taking = True
         me.out.append(TakeSnapshot(me.applied))
@@ -80,8 +80,11 @@ def on_offer(me: Replica, sender: NodeId, message: SnapshotOffer) -> None:
         me.discard(sender, "not what a leader of this term would send")
         return
     me.hear(sender)
+    lease.adopt(me, message.lease)
     if meta.index <= me.commit:
         me.send_now((sender,), Appended(me.term, True, min(me.commit, me.saved), 0))
+    elif me.lease and me.term_save:
+        pass  # No entry may be durable before the lease by which it is read: the offer comes again.
     elif me.fetching is None and me.installing is None:
         me.fetching = meta
         me.out.append(FetchSnapshot(meta, (sender,)))
@@ -103,6 +106,7 @@ def on_installed(me: Replica, event: SnapshotInstalled) -> None:
     if meta != me.installing or isinstance(me.role, Stopped):
         return
     me.installing = None
+    me.grown = me.now
     if me.log.position_at(meta.index) != meta.position:
         assert me.commit < meta.index and not isinstance(me.role, Leader), f"{meta.position} is not in our log"
         me.log = Log(meta.position, meta.stamp)

@@ -8,8 +8,9 @@ Departs:  the leader also waits until all of its log is committed, so that nobod
 Evidence: tests/consensus/raft/test_handover.py, tests/stories/raft/handover.story, tests/stories/raft/test_handover.py,
           tests/consensus/test_engine_contract.py.
 
-Reads need no rule of their own: a read round is confirmed by a quorum that is still in the leader's term, after the
-read came, and a heir that was elected before has taken a quorum out of it.
+A read round needs no rule of its own: it is confirmed by a quorum that is still in the leader's term, after the read
+came, and a heir that was elected before has taken a quorum out of it. A lease is given up before the heir is told
+(see lease.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ostraka.consensus.raft import agreement, leadership
+from ostraka.consensus.raft import agreement, leadership, lease
 from ostraka.consensus.raft.messages import TimeoutNow
 from ostraka.consensus.raft.roles import Follower, Leader, Stopped
 from ostraka.model.effects import Done, Lost, Rejected, Why
@@ -75,7 +76,7 @@ def proceed(me: Replica, role: Leader, transfer: Handover) -> None:
     last = me.log.last.index
     if role.progress[transfer.to].match == last == me.commit:
         transfer.told = True
-        me.send_now((transfer.to,), TimeoutNow(me.term))
+        me.send_now((transfer.to,), lease.give_up(me, role))
 
 
 def on_timeout_now(me: Replica, sender: NodeId, message: TimeoutNow) -> None:
@@ -83,6 +84,7 @@ def on_timeout_now(me: Replica, sender: NodeId, message: TimeoutNow) -> None:
     if message.term != me.term or not isinstance(me.role, Follower) or me.leader != sender or me.campaign_at is None:
         me.discard(sender, "told to campaign by one who does not lead")
         return
+    me.given_up = message.last
     leadership.campaign(me, handed_over=True)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import reached
-from ostraka.consensus.raft import agreement, handover, requests
+from ostraka.consensus.raft import agreement, handover, lease, requests
 from ostraka.consensus.raft.messages import (
     AskPreVote,
     ForwardRefused,
@@ -85,6 +85,8 @@ def deadlines(me: Replica, role: Leader) -> list[Instant | None]:
     due: list[Instant | None] = [role.heartbeat_at, role.quorum_at] if role.progress else []
     if role.gathered:
         due.append(role.cut_at + me.settings.linger)
+    if role.recount:
+        due.append(role.commits_at)
     if me.saves:
         due.append(me.saves[0].issued + DISK_STALLED * me.settings.election_timeout)
     return due
@@ -179,8 +181,10 @@ def lead(me: Replica) -> None:
         progress={peer: Progress(next=first, heard=me.now) for peer in sorted(me.peers)},
         heartbeat_at=me.now + me.settings.heartbeat,
         quorum_at=me.now + me.settings.election_timeout,
+        commits_at=lease.wait(me),
     )
     me.become(role, me.id)
+    lease.name(me, role)
     me.campaign_at = None
     agreement.begin_term(me, role)
 

@@ -2,7 +2,7 @@
 
 Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figure 2 (RPCs and persistent
           state), Figure 13 (InstallSnapshot); Ongaro's thesis §9.6 (PreVote), §6.4 (ReadIndex), §3.10
-          (TimeoutNow).
+          (TimeoutNow); LeaseGuard (arXiv 2512.15659).
 Words:    RequestVote and its answer Vote; Append and Appended are AppendEntries and its answer; a term is an epoch.
 Departs:  requests and answers are separate one-way messages, each with its sender's term first, so that a higher term
           is treated in one place. A heartbeat is an Append without entries, and carries `prev` like any other. A
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ostraka.model.effects import Record, Why
 from ostraka.model.events import Message
-from ostraka.model.ids import ORIGIN, Epoch, Index, NodeId, Position
+from ostraka.model.ids import ORIGIN, Duration, Epoch, Index, NodeId, Position
 from ostraka.model.requests import Entry, Members, SnapshotMeta
 
 Term = Epoch
@@ -58,6 +58,7 @@ class Append(Message, frozen=True, gc=False, tag=5):
     entries: tuple[Entry, ...]
     commit: Index  # The leader's commit index, in a heartbeat no higher than what the follower is known to hold.
     round: int  # The leader's read round, echoed by the answer.
+    lease: Duration = 0  # For so long after it was proposed somebody may read by one of these, or by one before.
 
 
 class Appended(Message, frozen=True, gc=False, tag=6):
@@ -75,6 +76,7 @@ class SnapshotOffer(Message, frozen=True, gc=False, tag=7):
 
     term: Term
     meta: SnapshotMeta
+    lease: Duration = 0  # As in Append.
 
 
 class Forward(Message, frozen=True, gc=False, tag=8):
@@ -116,6 +118,7 @@ class TimeoutNow(Message, frozen=True, gc=False, tag=12):
     """The leader of this term asks a follower that has its whole log to campaign at once. (Thesis §3.10)"""
 
     term: Term
+    last: Position = ORIGIN  # Where that log ends: the leader reads by no entry up to here any more. (LeaseGuard)
 
 
 class ForwardChange(Message, frozen=True, gc=False, tag=13):
@@ -155,10 +158,14 @@ RaftMessage = (
 
 
 class HardState(Record, frozen=True, gc=False, tag=1):
-    """`currentTerm` and `votedFor`: one record, so that neither is ever durable without the other. (Figure 2)"""
+    """`currentTerm` and `votedFor`: one record, so that neither is ever durable without the other. (Figure 2)
+
+    `lease` is for how long somebody may read by an entry in the log. (LeaseGuard)
+    """
 
     term: Term
     voted_for: NodeId | None
+    lease: Duration = 0
 
 
 class Logged(Record, frozen=True, gc=False, tag=2):

@@ -10,10 +10,12 @@ Evidence: tests/consensus/raft/test_reads.py, tests/consensus/test_engine_contra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import reached
+from ostraka.consensus.raft import agreement, lease
 from ostraka.consensus.raft.messages import AskRead, ReadAnswer
 from ostraka.consensus.raft.roles import Leader, Stopped
 from ostraka.model.effects import ReadAt, Rejected, Why
@@ -79,8 +81,15 @@ def on_ask_read(me: Replica, sender: NodeId, ask: AskRead) -> None:
 def confirm(me: Replica, role: Leader) -> None:
     """Answer the round that a quorum has confirmed, and begin the next. (Thesis §6.4, steps 1 to 4)
 
-    The read index is taken when the round begins, after its reads came and before its heartbeats leave.
+    The read index is taken when the round begins, after its reads came and before its heartbeats leave. Under a lease
+    no round is needed: nobody else has committed anything.
     """
+    if role.asks and lease.holds(me, role, me.now):
+        for asks in (role.asking, role.asks):
+            reply(me, asks, me.commit)
+            asks.clear()
+        if lease.renew(me, role):
+            agreement.append_noop(me, role)
     while True:
         if role.asking:
             rounds = {peer: progress.round for peer, progress in role.progress.items()}
@@ -88,17 +97,24 @@ def confirm(me: Replica, role: Leader) -> None:
             if reached(me.quorum, rounds) < role.round:
                 return
             asking, role.asking = role.asking, {}
-            for node, (life, number) in asking.items():
-                if node == me.id:
-                    answer(me, number, role.read_index)
-                else:
-                    me.send_now((node,), ReadAnswer(me.term, life, number, role.read_index))
+            reply(me, asking, role.read_index)
         if not role.asks or me.commit < role.first:
             return  # Before its own no-op is committed a leader doesn't know what is. (Step 1)
         role.round += 1
         role.read_index = me.commit
         role.asking, role.asks = role.asks, {}
         role.beat = True
+        if lease.renew(me, role):
+            agreement.append_noop(me, role)
+
+
+def reply(me: Replica, asks: Mapping[NodeId, tuple[int, int]], index: Index) -> None:
+    """These asks are answered with this index."""
+    for node, (life, number) in asks.items():
+        if node == me.id:
+            answer(me, number, index)
+        else:
+            me.send_now((node,), ReadAnswer(me.term, life, number, index))
 
 
 def on_read_answer(me: Replica, sender: NodeId, message: ReadAnswer) -> None:

@@ -27,7 +27,7 @@ from ostraka.model import events
 from ostraka.model.effects import Discarded, Effect, Lost, Record, Rejected, RoleChanged, Save, Send, Why
 from ostraka.model.engine import Settings, Status
 from ostraka.model.events import Event, Message
-from ostraka.model.ids import Dice, Index, Instant, NodeId, SaveToken, Token, roll
+from ostraka.model.ids import Dice, Duration, Index, Instant, NodeId, Position, SaveToken, Token, roll
 from ostraka.model.requests import Entry, Members, Request, SnapshotMeta
 
 
@@ -59,6 +59,7 @@ class Replica:
         self.term: Term = 0
         self.voted_for: NodeId | None = None
         self.log = log
+        self.lease: Duration = 0  # For so long after it was proposed somebody may read by an entry of our log.
 
         # Volatile.
         self.role: Role = Follower()
@@ -70,6 +71,8 @@ class Replica:
         self.flushed: Index = applied.index
         self.led = Led()
         self.handover: Handover | None = None  # Under way, or its outcome is not known yet.
+        self.grown: Instant = now  # When the log last grew, as far as this life knows.
+        self.given_up: Position | None = None  # A leader that called us reads by no entry up to here any more.
 
         self.configurations: list[tuple[Index, Members]] = [(applied.index, applied.members)]
         self.members = applied.members
@@ -155,8 +158,8 @@ class Replica:
         )
 
     def hard_state(self) -> tuple[Record, ...]:
-        """Term and vote. Where the log begins needs no record: see `restore`."""
-        return (HardState(self.term, self.voted_for),)
+        """Term, vote and lease. Where the log begins needs no record: see `restore`."""
+        return (HardState(self.term, self.voted_for, self.lease),)
 
     # What transitions are made of.
 
@@ -166,7 +169,7 @@ class Replica:
 
     def save_term(self) -> None:
         """Whoever hears our term from us, or our vote, must never see us in an earlier one. (Figure 2)"""
-        self.save(HardState(self.term, self.voted_for))
+        self.save(HardState(self.term, self.voted_for, self.lease))
         self.term_save = self.pending_save()
 
     def pending_save(self) -> SaveToken:
@@ -240,6 +243,9 @@ class Replica:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add these entries to the log, here and on disk. A configuration counts from now on. (§6)"""
         self.log.extend(entries)
+        self.grown = self.now
+        if isinstance(self.role, Leader):
+            self.role.proposed.append((self.log.last.index, self.now))
         for entry in entries:
             self.records.append(Logged(entry))
             if entry.members is not None:

@@ -156,6 +156,7 @@ class Leader:
     progress: dict[NodeId, Progress]  # Of every other member, in ascending order.
     heartbeat_at: Instant
     quorum_at: Instant  # Step down then, unless a quorum has been heard from.
+    commits_at: Instant  # Nothing is committed before: an earlier leader may still read by its lease.
 
     # Requests (agreement).
     gathered: list[Batch] = field(default_factory=list)  # Taken in, not yet in the log.
@@ -172,6 +173,9 @@ class Leader:
     asks: dict[NodeId, tuple[int, int]] = field(default_factory=dict)  # (life, number) of who waits for the next round,
     asking: dict[NodeId, tuple[int, int]] = field(default_factory=dict)  # and for the one under way,
     read_index: Index = 0  # which answers with this.
+
+    proposed: deque[tuple[Index, Instant]] = field(default_factory=deque)  # Entries of ours that aren't committed.
+    lease_from: Instant | None = None  # When the last committed one was proposed.
 
     beat: bool = False  # Every follower must hear from us in this turn.
     recount: bool = False  # A match index has moved in this turn.

@@ -76,9 +76,9 @@ def waits_from_its_own_start(patch: Patch) -> None:
     append = Replica.append
 
     def mutant(me: Replica, entries: tuple[object, ...]) -> None:
-        grown = me.grown
+        grown = me.leases.grown
         append(me, entries)  # type: ignore[arg-type]
-        me.grown = grown
+        me.leases.grown = grown
 
     patch.setattr(Replica, "append", mutant)
 
@@ -89,7 +89,7 @@ def never_learns_for_how_long(patch: Patch) -> None:
 
 
 def never_waits_once_it_was_called(patch: Patch) -> None:
-    rewrite(patch, lease, "wait", "me.log.last == me.given_up", "me.given_up is not None")
+    rewrite(patch, lease, "wait", "me.log.last == me.leases.given_up", "me.leases.given_up is not None")
 
 
 MUTANTS: dict[Callable[[Patch], None], type[Misfortune]] = {

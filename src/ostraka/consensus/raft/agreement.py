@@ -185,7 +185,7 @@ def send_entries(me: Replica, role: Leader, first: Index, peers: list[NodeId]) -
     if last > first:
         entries, size = fill(me.log.entries(first, last), me.settings.max_append)
     end = first + len(entries) - 1
-    me.send_now(tuple(peers), Append(me.term, prev, entries, me.commit, role.round, me.lease))
+    me.send_now(tuple(peers), Append(me.term, prev, entries, me.commit, role.round, me.leases.longest))
     for peer in peers:
         progress = role.progress[peer]
         progress.sent(end, size)
@@ -206,7 +206,7 @@ def fill(entries: tuple[Entry, ...], most: int) -> tuple[tuple[Entry, ...], int]
 def send_empty(me: Replica, role: Leader, first: Index, commit: Index, peers: list[NodeId]) -> None:
     """A heartbeat, a read round or the news of a commit. Its `prev` also finds out whether entries were lost."""
     prev = me.log.position_at(first - 1)
-    me.send_now(tuple(peers), Append(me.term, prev or ORIGIN, (), commit, role.round, me.lease))
+    me.send_now(tuple(peers), Append(me.term, prev or ORIGIN, (), commit, role.round, me.leases.longest))
     for peer in peers:
         role.progress[peer].told = max(role.progress[peer].told, commit)
         if prev is None:

@@ -54,7 +54,7 @@ def compactable(log: Log, flushed: Index, tail: int) -> Index:
 def offer(me: Replica, peer: NodeId) -> None:
     """Offer the last snapshot taken, if our log goes on from it; else have one taken first."""
     if me.snapshot is not None and me.snapshot.index >= me.log.base.index:
-        me.send_now((peer,), SnapshotOffer(me.term, me.snapshot, me.lease))
+        me.send_now((peer,), SnapshotOffer(me.term, me.snapshot, me.leases.longest))
     elif not me.taking:
         me.taking = True
         me.out.append(TakeSnapshot(me.applied))
@@ -83,7 +83,7 @@ def on_offer(me: Replica, sender: NodeId, message: SnapshotOffer) -> None:
     lease.adopt(me, message.lease)
     if meta.index <= me.commit:
         me.send_now((sender,), Appended(me.term, True, min(me.commit, me.saved), 0))
-    elif me.lease and me.term_save:
+    elif me.leases.longest and me.term_save:
         pass  # No entry may be durable before the lease by which it is read: the offer comes again.
     elif me.fetching is None and me.installing is None:
         me.fetching = meta
@@ -106,7 +106,7 @@ def on_installed(me: Replica, event: SnapshotInstalled) -> None:
     if meta != me.installing or isinstance(me.role, Stopped):
         return
     me.installing = None
-    me.grown = me.now
+    me.leases.grown = me.now
     if me.log.position_at(meta.index) != meta.position:
         assert me.commit < meta.index and not isinstance(me.role, Leader), f"{meta.position} is not in our log"
         me.log = Log(meta.position, meta.stamp)

@@ -84,7 +84,7 @@ def on_timeout_now(me: Replica, sender: NodeId, message: TimeoutNow) -> None:
     if message.term != me.term or not isinstance(me.role, Follower) or me.leader != sender or me.campaign_at is None:
         me.discard(sender, "told to campaign by one who does not lead")
         return
-    me.given_up = message.last
+    me.leases.given_up = message.last
     leadership.campaign(me, handed_over=True)
 
 

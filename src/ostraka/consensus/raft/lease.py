@@ -33,16 +33,26 @@ read shows the state at that index, or a later one, and takes effect between que
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.raft.messages import TimeoutNow
 from ostraka.consensus.raft.roles import Leader
-from ostraka.model.ids import Duration, Instant
+from ostraka.model.ids import Duration, Instant, Position
 
 if TYPE_CHECKING:
     from ostraka.consensus.raft.replica import Replica
 
 MILLION = 1_000_000
+
+
+@dataclass(slots=True)
+class Leases:
+    """What a replica knows of the leases of others."""
+
+    grown: Instant  # When the log last grew, as far as this life knows.
+    longest: Duration = 0  # For so long after it was proposed somebody may read by an entry of the log. Persistent.
+    given_up: Position | None = None  # A leader that called us reads by no entry up to here any more.
 
 
 def outlasting(lease: Duration, drift: int) -> Duration:
@@ -52,20 +62,20 @@ def outlasting(lease: Duration, drift: int) -> Duration:
 
 def wait(me: Replica) -> Instant:
     """From when on a new leader may commit. Called before anything of the new term is in its log."""
-    if me.log.last == me.given_up:
+    if me.log.last == me.leases.given_up:
         return me.now
-    return me.grown + outlasting(me.lease, me.settings.clock_drift)
+    return me.leases.grown + outlasting(me.leases.longest, me.settings.clock_drift)
 
 
 def name(me: Replica, role: Leader) -> None:
     """Say with our entries how long somebody may read by an entry: by ours, or by one of an earlier leader."""
-    adopt(me, max(me.settings.lease, me.lease if me.now < role.commits_at else 0))
+    adopt(me, max(me.settings.lease, me.leases.longest if me.now < role.commits_at else 0))
 
 
 def adopt(me: Replica, lease: Duration) -> None:
     """For so long somebody may read by entries that we hold, or by those that we are about to save."""
-    if lease != me.lease:
-        me.lease = lease
+    if lease != me.leases.longest:
+        me.leases.longest = lease
         me.save_term()
 
 

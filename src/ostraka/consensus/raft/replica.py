@@ -17,6 +17,7 @@ from typing import Any
 from ostraka.consensus.quorum import Quorum, quorum_of
 from ostraka.consensus.raft import agreement, checkpoint, handover, leadership, membership, messages, reads, requests
 from ostraka.consensus.raft.handover import Handover
+from ostraka.consensus.raft.lease import Leases
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.membership import Wish
 from ostraka.consensus.raft.messages import HardState, Logged, Term
@@ -27,7 +28,7 @@ from ostraka.model import events
 from ostraka.model.effects import Discarded, Effect, Lost, Record, Rejected, RoleChanged, Save, Send, Why
 from ostraka.model.engine import Settings, Status
 from ostraka.model.events import Event, Message
-from ostraka.model.ids import Dice, Duration, Index, Instant, NodeId, Position, SaveToken, Token, roll
+from ostraka.model.ids import Dice, Index, Instant, NodeId, SaveToken, Token, roll
 from ostraka.model.requests import Entry, Members, Request, SnapshotMeta
 
 
@@ -59,7 +60,6 @@ class Replica:
         self.term: Term = 0
         self.voted_for: NodeId | None = None
         self.log = log
-        self.lease: Duration = 0  # For so long after it was proposed somebody may read by an entry of our log.
 
         # Volatile.
         self.role: Role = Follower()
@@ -71,8 +71,7 @@ class Replica:
         self.flushed: Index = applied.index
         self.led = Led()
         self.handover: Handover | None = None  # Under way, or its outcome is not known yet.
-        self.grown: Instant = now  # When the log last grew, as far as this life knows.
-        self.given_up: Position | None = None  # A leader that called us reads by no entry up to here any more.
+        self.leases = Leases(grown=now)
 
         self.configurations: list[tuple[Index, Members]] = [(applied.index, applied.members)]
         self.members = applied.members
@@ -159,7 +158,7 @@ class Replica:
 
     def hard_state(self) -> tuple[Record, ...]:
         """Term, vote and lease. Where the log begins needs no record: see `restore`."""
-        return (HardState(self.term, self.voted_for, self.lease),)
+        return (HardState(self.term, self.voted_for, self.leases.longest),)
 
     # What transitions are made of.
 
@@ -169,7 +168,7 @@ class Replica:
 
     def save_term(self) -> None:
         """Whoever hears our term from us, or our vote, must never see us in an earlier one. (Figure 2)"""
-        self.save(HardState(self.term, self.voted_for, self.lease))
+        self.save(HardState(self.term, self.voted_for, self.leases.longest))
         self.term_save = self.pending_save()
 
     def pending_save(self) -> SaveToken:
@@ -243,7 +242,7 @@ class Replica:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add these entries to the log, here and on disk. A configuration counts from now on. (§6)"""
         self.log.extend(entries)
-        self.grown = self.now
+        self.leases.grown = self.now
         if isinstance(self.role, Leader):
             self.role.proposed.append((self.log.last.index, self.now))
         for entry in entries:

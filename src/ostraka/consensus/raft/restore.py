@@ -56,7 +56,7 @@ def restore(
     replica = Replica(me, settings, dice, applied, log, now)
     replica.term = max(term, log.last.epoch)
     replica.voted_for = voted_for if replica.term == term else None
-    replica.lease = next((record.lease for record in reversed(records) if isinstance(record, HardState)), 0)
+    replica.leases.longest = next((record.lease for record in reversed(records) if isinstance(record, HardState)), 0)
     if dropped:
         replica.save(Installed(applied.position))
     for entry in log.entries(applied.index + 1, log.last.index):

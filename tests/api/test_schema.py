@@ -81,7 +81,7 @@ def test_every_method_has_its_path_classes_and_streams() -> None:
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": (True, True),
     }
     assert sum(path.startswith("/etcdserverpb.Auth/") for path in METHODS) == 17
-    assert len(METHODS) == 5 + 1 + 5 + 5 + 8 + 17 + 5 + 2 + 2 + 2
+    assert len(METHODS) == 5 + 1 + 5 + 5 + 8 + 17 + 5 + 2 + 2 + 2 + 1
 
 
 def test_no_name_is_in_two_packages() -> None:

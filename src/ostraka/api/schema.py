@@ -33,10 +33,11 @@ FILES = (
     "health.proto",
     "reflection_v1.proto",
     "reflection_v1alpha.proto",
+    "sessions.proto",
 )
 """In an order in which each comes after those it imports."""
 
-PACKAGES = ("etcdserverpb", "mvccpb", "authpb", "v3electionpb", "v3lockpb", "grpc.health.v1")
+PACKAGES = ("etcdserverpb", "mvccpb", "authpb", "v3electionpb", "v3lockpb", "grpc.health.v1", "ostraka.v1")
 
 _TOKEN = re.compile(r'//[^\n]*|("[^"]*"|[\w.]+|[{}()=;])|\s+|(.)')
 _OPTIONAL, _REPEATED = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED

@@ -4,6 +4,7 @@
 - `results`       what is returned;
 - `kv`            the methods for keys and values, which a client and a session have in common;
 - `asynchronous`  the client for asyncio;
+- `session`       writes that are repeated, and executed once;
 - `blocking`      its twin for threads;
 - `calls`         which endpoint a call goes to, and whether it may be sent again;
 - `endpoints`     the servers, their health, and the connections to them;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, Final, Self
@@ -15,6 +14,7 @@ from ostraka.client.calls import Calls
 from ostraka.client.endpoints import Endpoints, split
 from ostraka.client.kv import AsyncKV
 from ostraka.client.results import Member, Status
+from ostraka.client.session import AsyncSession
 from ostraka.errors import OstrakaError
 
 MEMBERS: Final = "/etcdserverpb.Cluster/MemberList"
@@ -40,10 +40,9 @@ class AsyncClient(AsyncKV):
         """
         if isinstance(endpoints, str):
             raise ValueError(f'endpoints is a list of them: ["{endpoints}"]')
-        self._calls: Final = Calls(Endpoints(endpoints), timeout)
+        self._calls: Final = Calls(Endpoints(endpoints), timeout, self._begin)
         self._sync_every: Final = sync_every
         self._syncing: asyncio.Task[None] | None = None
-        self._open = False
 
     @property
     def endpoints(self) -> list[str]:
@@ -58,42 +57,42 @@ class AsyncClient(AsyncKV):
 
     async def close(self) -> None:
         """Give up all connections: calls that are under way end, and no more can be made."""
-        self._open = False
         if self._syncing is not None:
             self._syncing.cancel()
             await asyncio.wait([self._syncing])
         await self._calls.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_open", False) and self._calls.process == os.getpid():
+        if hasattr(self, "_calls") and self._calls.open:
             text = "a client was not closed: use it in `with` or `async with`"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     async def _read(self, path: str, request: Any, timeout: float | None) -> Any:
-        return await self._unary(path, request, timeout, writes=False)
+        return await self._calls.unary(path, request, timeout, writes=False)
 
     async def _write(self, path: str, request: Any, timeout: float | None) -> Any:
-        return await self._unary(path, request, timeout, writes=True)
-
-    async def _unary(self, path: str, request: Any, timeout: float | None, *, writes: bool) -> Any:
-        if not self._open:
-            self._begin()
-        return await self._calls.unary(path, request, timeout, writes=writes)
+        return await self._calls.unary(path, request, timeout, writes=True)
 
     def _begin(self) -> None:
-        loop = self._calls.loop
-        self._open = True
         if self._sync_every > 0:
-            self._syncing = loop.create_task(self._sync_again())
+            self._syncing = asyncio.get_running_loop().create_task(self._sync_again())
 
     async def call(self, path: str, request: Any, timeout: float | None = None) -> Any:
         """Call any unary method by its path, such as "/etcdserverpb.KV/Range", with messages of `ostraka.api.etcd`.
 
         What isn't known to be harmless counts as a write.
         """
-        if not self._open:
-            self._begin()
         return await self._calls.call(path, request, timeout)
+
+    def session(self) -> AsyncSession:
+        """A session: within it writes are repeated until their outcome is known, and executed once.
+
+            async with client.session() as session:
+                await session.put("k", "v")
+
+        Any number of requests may be under way in it. NotSupported is raised on entering where the servers have none.
+        """
+        return AsyncSession(self._calls)
 
     async def members(self, timeout: float | None = None) -> tuple[Member, ...]:
         """The members of the cluster. Linearizable."""

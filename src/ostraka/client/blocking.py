@@ -25,6 +25,7 @@ from ostraka.client.calls import forked
 from ostraka.client.kv import PAGE, AsyncKV, AsyncScan
 from ostraka.client.operations import BoundTxn, Key
 from ostraka.client.results import TxnResult
+from ostraka.client.session import AsyncSession
 from ostraka.errors import NotExecuted
 
 Arguments = ParamSpec("Arguments")
@@ -181,6 +182,16 @@ class KV(Twin[KVTwin]):
         return BoundTxn(send=self.commit)
 
 
+class Session(KV[AsyncSession]):
+    """See `AsyncSession`."""
+
+    def __enter__(self) -> Self:
+        self._thread.wait(self._twin.__aenter__())
+        return self
+
+    __exit__ = blocking(AsyncSession.__aexit__)
+
+
 class Client(KV[AsyncClient]):
     """A client of a cluster, for any number of threads: see `asynchronous.AsyncClient`.
 
@@ -210,6 +221,14 @@ class Client(KV[AsyncClient]):
         if self._leave.alive:
             self._thread.wait(self._twin.close())
             self._leave()
+
+    def session(self) -> Session:
+        """A session: within it writes are repeated until their outcome is known, and executed once.
+
+        with client.session() as session:
+            session.put("k", "v")
+        """
+        return Session(self._twin.session(), self._thread)
 
     call = blocking(AsyncClient.call)
     members = blocking(AsyncClient.members)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Callable
 from typing import Any, Final
 
 from ostraka.api.services import METHODS
@@ -54,9 +55,11 @@ _AT_THE_DOOR: Final = (Overloaded, NotSupported, Unauthenticated, PermissionDeni
 class Calls:
     """The endpoints, and the loop in which they are talked to. For one event loop, in one process."""
 
-    def __init__(self, endpoints: Endpoints, timeout: float) -> None:
+    def __init__(self, endpoints: Endpoints, timeout: float, on_first: Callable[[], None]) -> None:
+        """`on_first` is called, in the loop, when the first call is made."""
         self.endpoints: Final = endpoints
         self.timeout: Final = _positive(timeout)
+        self._on_first: Final = on_first
         self._loop: asyncio.AbstractEventLoop | None = None
         self.process: Final = os.getpid()
 
@@ -68,6 +71,8 @@ class Calls:
             if self._loop is not None:
                 raise NotExecuted("this client belongs to another event loop: make one in each loop")
             self._loop = loop
+            if not self.endpoints.closed:
+                self._on_first()
         if os.getpid() != self.process:
             raise forked(self.process)
         if self.endpoints.closed:
@@ -117,8 +122,9 @@ class Calls:
                 endpoint.ill(loop.time())
             error = error_of(endpoint.name, outcome, writes)
             if not passing(error):
-                # Who never let the request through to the database tells nothing of an earlier attempt.
-                raise doubt if doubt is not None and isinstance(error, _AT_THE_DOOR) else error
+                if doubt is not None and isinstance(error, _AT_THE_DOOR):
+                    raise doubt  # Who never let the request through to the database tells nothing of earlier attempts.
+                raise error from doubt
             if isinstance(error, OutcomeUnknown):
                 doubt = error
                 if not may_repeat:
@@ -133,6 +139,11 @@ class Calls:
     async def call(self, path: str, request: Any, timeout: float | None = None) -> Any:
         """As `unary`, by the path alone: what isn't known to be harmless counts as a write."""
         return await self.unary(path, request, timeout, writes=path not in READS)
+
+    @property
+    def open(self) -> bool:
+        """It has been used, and there is something to close."""
+        return self._loop is not None and not self.endpoints.closed and os.getpid() == self.process
 
     async def close(self) -> None:
         """Give up all connections."""

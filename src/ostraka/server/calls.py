@@ -47,6 +47,35 @@ Pack = Callable[[Packer, Any, Any], bytes | Refusal]
 """Makes the message of what a command came to, and of the command."""
 
 
+NO_IDS: Final[Refusal] = (
+    Status.INVALID_ARGUMENT,
+    "ostraka: the metadata ostraka-client, ostraka-request and ostraka-acked must be whole numbers below 2^63, "
+    "the first two of them above 0; nothing was done",
+)
+NO_SESSION: Final[Refusal] = (
+    Status.UNIMPLEMENTED,
+    "ostraka: only the methods of the KV service are executed within sessions; nothing was done",
+)
+_LARGEST_ID: Final = (1 << 63) - 1
+
+
+def request(call: ServerCall, payload: bytes) -> Request | None:
+    """The request that a call makes, under the number that it has in a session, if the caller says so.
+
+    None if the caller says it in a way that can't be understood: such a request must not be executed.
+    """
+    metadata = call.head.metadata
+    if not metadata or "ostraka-client" not in metadata:
+        return Request(payload)
+    ids = [metadata.get(name, "") for name in ("ostraka-client", "ostraka-request", "ostraka-acked")]
+    if not all(each.isascii() and each.isdigit() and len(each) < 20 for each in ids):
+        return None
+    client, number, acked = map(int, ids)
+    if not (0 < client <= _LARGEST_ID and 0 < number <= _LARGEST_ID and acked <= _LARGEST_ID):
+        return None
+    return Request(payload, client, number, acked)
+
+
 class Unread:
     """Bytes of replies that clients leave unread, on all connections: counted now and then, added to in between."""
 
@@ -68,12 +97,16 @@ class Tally:
         self.handled = [0] * (max(Status) + 1)
 
 
-def finish(call: ServerCall, tally: Tally, message: bytes) -> None:
-    """End the call well."""
+def finish(call: ServerCall, tally: Tally, message: bytes, executed: bool = False) -> None:
+    """End the call well. `executed`: something was changed, so that a reply which can't be sent leaves a doubt."""
     size, unread = len(message), tally.unread
     if (unread.total or size > LARGE) and not _has_room(call, unread, size):
-        refuse(call, tally, TOO_MANY_REQUESTS)
-        return
+        if not executed:
+            refuse(call, tally, TOO_MANY_REQUESTS)
+            return
+        if size > SMALL:
+            refuse(call, tally, TIMED_OUT, f"it was executed, but there is no room for a reply of {size} bytes")
+            return
     tally.handled[0] += 1
     call.reply(message)
     if size > SMALL or call.outbox is not None:
@@ -210,11 +243,14 @@ def ordered(
         if ask is None:
             return
         command = TOO_LARGE if len(message) > member.max_request_bytes else command_of(ask)
-        if isinstance(command, Command):
-            ordering = _Ordered(member, tally, call, command, pack, refused_as)
-            member.group.propose(Request(encode(command)), ordering.answered)
-        else:
+        if not isinstance(command, Command):
             refuse(call, tally, command)
+            return
+        if "ostraka-client" in call.head.metadata:
+            refuse(call, tally, NO_SESSION)
+            return
+        ordering = _Ordered(member, tally, call, command, pack, refused_as)
+        member.group.propose(Request(encode(command)), ordering.answered)
 
     return handle
 
@@ -270,7 +306,11 @@ class _Ordered(Waiting):
             status = done.code if self.refused_as is None else self.refused_as
             refuse(self.call, self.tally, (status, done.message))
         else:
-            answer(self.call, self.tally, self.pack(self.member.packer, done, self.command))
+            packed = self.pack(self.member.packer, done, self.command)
+            if isinstance(packed, bytes):
+                finish(self.call, self.tally, packed, True)
+            else:
+                refuse(self.call, self.tally, packed)
 
 
 class _Reading(Waiting):

@@ -31,7 +31,19 @@ from ostraka.database.commands import (
 from ostraka.database.failures import EMPTY_KEY
 from ostraka.database.txn import objection, only_reads
 from ostraka.model.requests import Request
-from ostraka.server.calls import SERVER_STOPPED, TOO_LARGE, Refusal, Tally, Waiting, finish, malformed, opened, refuse
+from ostraka.server.calls import (
+    NO_IDS,
+    SERVER_STOPPED,
+    TOO_LARGE,
+    Refusal,
+    Tally,
+    Waiting,
+    finish,
+    malformed,
+    opened,
+    refuse,
+    request,
+)
 from ostraka.server.member import Member
 from ostraka.server.translation import delete_of, delete_response, is_serializable, range_of, txn_of, txn_response
 from ostraka.transport.http2.server import Router, ServerCall
@@ -72,13 +84,17 @@ class KV:
         except DecodeError as error:
             refuse(call, self._put, malformed(error))
             return
-        if not ask.key or len(message) > self._largest or "hasleader" in call.head.metadata:
+        if not ask.key or len(message) > self._largest or call.head.metadata:
             refusal = self._put_refusal(call, ask, message)
             if refusal is not None:
                 refuse(call, self._put, refusal, self._detail(refusal, message))
                 return
         command = Put(ask.key, ask.value, ask.lease, ask.prev_kv, ask.ignore_value, ask.ignore_lease)
-        self._propose(Request(encode(command)), _Put(self.member, self._put, call).answered)
+        asked = request(call, encode(command))
+        if asked is None:
+            refuse(call, self._put, NO_IDS)
+        else:
+            self._propose(asked, _Put(self.member, self._put, call).answered)
 
     def _put_refusal(self, call: ServerCall, ask: Any, message: bytes) -> Refusal | None:
         if not ask.key:
@@ -132,15 +148,22 @@ class KV:
         """Forget what was before a revision."""
         ask = opened(self.member, self._compact, call, etcd.CompactionRequest, message)
         if ask is not None:
-            waiting = _Compact(self.member, self._compact, call, ask.physical)
-            self._propose(Request(encode(Compact(ask.revision))), waiting.answered)
+            asked = request(call, encode(Compact(ask.revision)))
+            if asked is None:
+                refuse(call, self._compact, NO_IDS)
+            else:
+                self._propose(asked, _Compact(self.member, self._compact, call, ask.physical).answered)
 
     def _order(self, call: ServerCall, tally: Tally, command: Command, message: bytes, pack: Pack) -> None:
         """Have it executed in the order of the log, unless it is too large."""
         if len(message) > self._largest:
             refuse(call, tally, TOO_LARGE, self._detail(TOO_LARGE, message))
+            return
+        asked = request(call, encode(command))
+        if asked is None:
+            refuse(call, tally, NO_IDS)
         else:
-            self._propose(Request(encode(command)), _Write(self.member, tally, call, pack).answered)
+            self._propose(asked, _Write(self.member, tally, call, pack).answered)
 
     def _detail(self, refusal: Refusal, message: bytes) -> str:
         if refusal is not TOO_LARGE:
@@ -164,7 +187,7 @@ class _Put(Waiting):
 
     def replied(self, done: Any) -> None:
         if type(done) is PutDone:
-            finish(self.call, self.tally, self.member.packer.put_response(done.revision, done.previous))
+            finish(self.call, self.tally, self.member.packer.put_response(done.revision, done.previous), True)
         else:
             assert isinstance(done, Failure), f"the machine answered a put with {done}"
             refuse(self.call, self.tally, (done.code, done.message))
@@ -219,7 +242,7 @@ class _Write(Waiting):
 
     def done(self, done: Any) -> None:
         """It has been executed."""
-        finish(self.call, self.tally, self.pack(self.member.packer, done))
+        finish(self.call, self.tally, self.pack(self.member.packer, done), True)
 
 
 class _Compact(_Write):

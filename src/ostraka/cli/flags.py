@@ -58,6 +58,10 @@ WORKING: tuple[Flag, ...] = (
     Flag("clock-drift", N, "20", "Percent by which one member's clock may run faster than another's (leader-lease)."),
     Flag("max-request-bytes", N, "1572864", "The largest request of a client, in bytes."),
     Flag("max-txn-ops", N, "128", "How many operations a transaction may have."),
+    Flag(
+        "watch-progress-notify-interval", T, "10m", "How often quiet watches that ask for it are told their progress."
+    ),
+    Flag("experimental-watch-progress-notify-interval", T, "10m", "The same, under its older name."),
     Flag("log-level", T, "info", "debug, info, warn or error."),
     Flag("config-file", T, "", "Path of a YAML file with these names as keys; flags and variables win over it."),
 )
@@ -119,13 +123,13 @@ _TEXTS_WITHOUT_MEANING = _words(
     "distributed-tracing-address distributed-tracing-service-name distributed-tracing-instance-id "
     "distributed-tracing-sampling-rate proxy-failure-wait proxy-refresh-interval proxy-dial-timeout "
     "proxy-write-timeout proxy-read-timeout experimental-enable-v2v3 experimental-compaction-batch-limit "
-    "experimental-compaction-sleep-interval experimental-watch-progress-notify-interval "
+    "experimental-compaction-sleep-interval "
     "experimental-warning-apply-duration experimental-warning-unary-request-duration "
     "experimental-downgrade-check-time experimental-max-learners experimental-compact-hash-check-time "
     "experimental-bootstrap-defrag-threshold-megabytes experimental-snapshot-catchup-entries "
     "bootstrap-defrag-threshold-megabytes compaction-batch-limit compaction-sleep-interval downgrade-check-time "
     "max-learners snapshot-catchup-entries warning-apply-duration warning-unary-request-duration "
-    "watch-progress-notify-interval feature-gates"
+    "feature-gates"
 )
 
 WITHOUT_MEANING: dict[str, Kind] = {

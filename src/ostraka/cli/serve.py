@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 
 from ostraka.cli.flags import NEUTRAL, NOTES, UNBUILT, WITHOUT_MEANING, usage
-from ostraka.cli.sources import TRUE, Setting, gather, number
+from ostraka.cli.sources import TRUE, Setting, duration, gather, number
 from ostraka.errors import ConfigurationError
 from ostraka.model.engine import Settings
-from ostraka.model.ids import MILLISECOND
+from ostraka.model.ids import MILLISECOND, Duration
 from ostraka.server.config import ServerConfig, check, parse_cluster, parse_urls
 
 PERCENT = 10_000  # Millionths.
@@ -72,6 +72,11 @@ def build(settings: Mapping[str, Setting], warnings: list[str]) -> ServerConfig:
         settings=_engine_settings(settings),
         max_request_bytes=_number(settings, "max-request-bytes", default.max_request_bytes),
         max_txn_ops=_number(settings, "max-txn-ops", default.max_txn_ops),
+        progress_every=_duration(
+            settings,
+            ("watch-progress-notify-interval", "experimental-watch-progress-notify-interval"),
+            default.progress_every,
+        ),
         log_level=LOG_LEVELS[_one_of(settings, "log-level", tuple(LOG_LEVELS), "info")],
     )
     check(config)
@@ -115,6 +120,11 @@ def _urls(settings: Mapping[str, Setting], name: str, default: tuple[str, ...]) 
 def _number(settings: Mapping[str, Setting], name: str, default: int) -> int:
     setting = settings.get(name)
     return default if setting is None else number(setting)
+
+
+def _duration(settings: Mapping[str, Setting], names: Sequence[str], default: Duration) -> Duration:
+    """By the first of these names that is set."""
+    return next((duration(settings[name]) for name in names if name in settings), default)
 
 
 def _one_of(settings: Mapping[str, Setting], name: str, choices: tuple[str, ...], default: str) -> str:

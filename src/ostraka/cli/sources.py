@@ -6,16 +6,19 @@ The first that names a setting wins: flag, OSTRAKA_* variable, ETCD_* variable, 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ostraka.cli.flags import KINDS, Kind
 from ostraka.errors import ConfigurationError
+from ostraka.model.ids import MILLISECOND, SECOND, Duration
 
 OURS, ETCDS = "OSTRAKA_", "ETCD_"
 OTHER_VARIABLES = ("OSTRAKA_TEST_", "OSTRAKA_ENDPOINTS")  # Not settings of a server.
 SECTIONS = {"client-transport-security": "", "peer-transport-security": "peer-"}
 TRUE = ("1", "t", "T", "true", "TRUE", "True")
+UNITS = {"ns": 1, "us": 1_000, "ms": MILLISECOND, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
 FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
@@ -138,3 +141,13 @@ def number(setting: Setting) -> int:
     if value < 0:
         raise ConfigurationError(f'invalid value "{setting.text}" for {setting.source}: give a whole number')
     return value
+
+
+def duration(setting: Setting) -> Duration:
+    """The setting as Go writes a time: `1h5m`, `10m0s`, `1.5s`, `100ms`. Raises ConfigurationError."""
+    parts = re.findall(r"(\d+\.?\d*)(ns|us|ms|s|m|h)", setting.text)
+    if not parts or "".join(map("".join, parts)) != setting.text:
+        raise ConfigurationError(
+            f'invalid duration "{setting.text}" for {setting.source}: give a number with its unit, such as 10m or 500ms'
+        )
+    return sum(int(float(count) * UNITS[unit]) for count, unit in parts)

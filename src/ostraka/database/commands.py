@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from ostraka.model.ids import ClusterTime
+from ostraka.model.machine import Change
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 """An id or a counter, up to 64 bits."""
@@ -250,6 +251,14 @@ class ListMembers(msgspec.Struct, frozen=True, gc=False):
     """Who has published, in the order of ids. Answer: `Members`."""
 
 
+class History(msgspec.Struct, frozen=True, gc=False):
+    """What changed from this revision on, up to about so many changes and bytes of them. Answer: `Past`."""
+
+    first: int
+    most: int
+    size: int
+
+
 class Inspect(msgspec.Struct, frozen=True, gc=False):
     """How far the database has come. Answer: `Overview`."""
 
@@ -383,6 +392,14 @@ class Members(msgspec.Struct, frozen=True, gc=False):
     """The answer to `ListMembers`."""
 
     registrations: tuple[Registration, ...]
+
+
+class Past(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `History`. What keys were before their changes is not looked up: `old` is None in all of them."""
+
+    changes: list[Change]  # In their order; none if what was asked for is forgotten in part.
+    upto: int  # These are all changes up to this revision.
+    compacted: int  # What was before this is forgotten; -1: nothing.
 
 
 class Overview(msgspec.Struct, frozen=True, gc=False):

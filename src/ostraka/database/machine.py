@@ -25,6 +25,7 @@ from ostraka.database.commands import (
     Due,
     DueLeases,
     Failure,
+    History,
     Inspect,
     LeaseExpire,
     LeaseExpired,
@@ -42,6 +43,7 @@ from ostraka.database.commands import (
     ListMembers,
     Members,
     Overview,
+    Past,
     Publish,
     Put,
     PutDone,
@@ -153,6 +155,8 @@ class Database:
         match query:
             case Txn() if txn.only_reads(query):
                 return self._txn(query)
+            case History():
+                return self._history(query)
             case ListMembers():
                 return Members(registrations(table))
             case Inspect():
@@ -214,6 +218,14 @@ class Database:
 
     def _range(self, query: Range) -> Reply:
         return mvcc.read(self._table, query, self._state.revision, self._state.compacted)
+
+    def _history(self, query: History) -> Past:
+        state = self._state
+        if query.first < state.compacted:
+            return Past([], query.first - 1, state.compacted)
+        pairs, upto = mvcc.piece_of_history(self._table, query.first, query.most, query.size)
+        changes = [Change(pair.mod_revision, pair.key, None, pair if pair.version else None) for pair in pairs]
+        return Past(changes, state.revision if upto is None else upto, state.compacted)
 
     def _txn(self, command: Txn) -> Reply:
         state = self._state

@@ -113,6 +113,20 @@ def history(table: Table, first: int) -> Iterator[KeyValue]:
         yield decode_pair(row)
 
 
+def piece_of_history(table: Table, first: int, most: int, size: int) -> tuple[list[KeyValue], int | None]:
+    """Changes from this revision on, in whole revisions, until there are so many or so many bytes of them.
+
+    And the last revision that they belong to; None: there are no more.
+    """
+    pairs: list[KeyValue] = []
+    for pair in history(table, first):
+        if (len(pairs) >= most or size <= 0) and pair.mod_revision != pairs[-1].mod_revision:
+            return pairs, pairs[-1].mod_revision
+        size -= len(pair.key) + len(pair.value)
+        pairs.append(pair)
+    return pairs, None
+
+
 def current_rows(table: Table, key: bytes, range_end: bytes) -> Iterator[bytes]:
     """The rows of the keys that a range names, in the order of keys."""
     if not range_end:

@@ -11,10 +11,11 @@ import msgspec
 
 from ostraka.errors import ConfigurationError
 from ostraka.model.engine import Settings
-from ostraka.model.ids import MILLISECOND, Duration, NodeId
+from ostraka.model.ids import MILLISECOND, SECOND, Duration, NodeId
 from ostraka.server import identity
 
 DEFAULT_TOKEN = "etcd-cluster"  # etcd's default, so that the ids are etcd's too.
+PROGRESS_EVERY: Duration = 600 * SECOND  # As in etcd.
 LONGEST_ELECTION: Duration = 50_000 * MILLISECOND
 
 
@@ -36,6 +37,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_request_bytes: int = 1_572_864
     max_txn_ops: int = 128
     max_connections: int = 4096
+    progress_every: Duration = PROGRESS_EVERY
     log_level: str = "info"
 
     def member_ids(self) -> dict[str, NodeId]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from ostraka.api.services import METHODS
+from ostraka.model.ids import Duration
 from ostraka.server.claims import Claims
 from ostraka.server.cluster import Cluster
+from ostraka.server.config import PROGRESS_EVERY
 from ostraka.server.election import Election
 from ostraka.server.health import Health
 from ostraka.server.kv import KV
@@ -16,17 +18,22 @@ from ostraka.server.maintenance import Maintenance
 from ostraka.server.member import Member
 from ostraka.server.reflection import Reflection
 from ostraka.server.sessions import Sessions
+from ostraka.server.watch import Watch
 from ostraka.transport.http2.errors import Status
 from ostraka.transport.http2.server import Router, ServerCall
 
 
-def router_of(member: Member) -> Router:
-    """Routes every method of etcd's services to what serves it in this member."""
+def router_of(member: Member, progress_every: Duration = PROGRESS_EVERY) -> Router:
+    """Routes every method of etcd's services to what serves it in this member.
+
+    `progress_every`: how often watches that ask for it are told how far they have been told.
+    """
     router = Router()
     claims = Claims(member.host, member.group)
     member.on_stop.append(claims.stop)
-    services = (KV(member), Cluster(member), Maintenance(member), Health(member), Lease(member), Sessions(member))
-    for service in (*services, Election(member, claims), Lock(member, claims), Reflection(member)):
+    kv = (KV(member), Lease(member), Watch(member, progress_every), Sessions(member))
+    services = (*kv, Election(member, claims), Lock(member, claims), Cluster(member), Maintenance(member))
+    for service in (*services, Health(member), Reflection(member)):
         service.register(router)
     for path in METHODS:
         if path not in router.routes:

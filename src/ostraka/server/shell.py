@@ -167,7 +167,7 @@ class Server:
             max_txn_ops=config.max_txn_ops,
             size=lambda: directory_size(config.data_dir / TABLE),
         )
-        router = router_of(self.member)
+        router = router_of(self.member, config.progress_every)
         front = HttpFront(Pages(self.member, registry_of(self.member, traffic), router), self.loop)
         most = min(config.max_connections, connections_allowed(raise_file_limit()))
         self.listener = Listener(self.loop, self.member, router, front, traffic, most)

@@ -7,7 +7,7 @@ Words:    a lease's deadline is the cluster time at which it runs out; to renew 
 Departs:  etcd's leader keeps renewals in its memory, and a new one must guess. Here a renewal is a command, many of
           them in one, and the deadline is replicated state: a change of leader changes no deadline. Time is that of the
           entry, so `expire` decides by the log alone whether a lease is due, whoever says so and however late.
-Evidence: tests/database/test_lease.py, tests/simulation/test_leases.py; docs/decisions/0007-leases.md has the argument.
+Evidence: tests/database/test_lease.py, tests/simulation/test_locks.py; docs/decisions/0007-leases.md has the argument.
 
 Rows: `l` and the lease's id hold a `Lease`; `k`, the id and a key say that the key is attached to it. The latter follow
 from the history, and need no digest of their own.

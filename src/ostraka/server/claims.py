@@ -7,7 +7,7 @@ Words:    the key's create revision is the claim's *token*: later holders have g
 Departs:  nothing polls and nothing is a task: a claim waits for the end of the key just before its own, which this
           member sees as it executes the log. Before it is granted, a read index shows that what was seen is recent
           enough: a member that lags behind does not grant what was lost again in the meantime.
-Evidence: tests/server/test_claims.py, tests/simulation/test_leases.py.
+Evidence: tests/server/test_claims.py, tests/simulation/test_locks.py.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Claim:
         self.made_at = 0  # The store's revision when the claim was made,
         self.granted_at = 0  # and when it was found to be granted.
         self.waits_for = b""
-        self._claims: Final = claims
+        self.claims: Final = claims
         self._name: Final = name
         self._value: Final = value
         self._settled: Final = settled
@@ -156,14 +156,14 @@ class Claim:
         if self.lease:
             self._put()
         else:
-            self.lease = new_id(self._claims.host.dice)
+            self.lease = new_id(self.claims.host.dice)
             self._propose(LeaseGrant(self.lease, SESSION_TTL), self._granted)
 
     def cancel(self) -> None:
         """The caller has left: nobody else should wait for a key that nobody wants."""
         if not self._over:
             self._over = True
-            self._claims.withdraw(self)
+            self.claims.withdraw(self)
             self._clean_up()
 
     def look(self) -> None:
@@ -174,9 +174,9 @@ class Claim:
         if found is None:
             self._settle(NotExecuted("this member has failed"))
         elif found.kvs:
-            self._claims.wait(self, found.kvs[0].key)
+            self.claims.wait(self, found.kvs[0].key)
         else:
-            self._claims.group.read_index(self._readable)
+            self.claims.group.read_index(self._readable)
 
     def _granted(self, done: Any) -> None:
         if isinstance(done, LeaseGranted):
@@ -240,12 +240,12 @@ class Claim:
             keys_only=True,
             max_create_revision=self.token - 1,
         )
-        found: RangeDone | None = self._claims.query(query)
+        found: RangeDone | None = self.claims.query(query)
         return found
 
     def _seen_at(self) -> int:
         """The revision of the state if our key is in it, else 0."""
-        found: RangeDone | None = self._claims.query(Range(self.key))
+        found: RangeDone | None = self.claims.query(Range(self.key))
         there = found is not None and found.kvs and found.kvs[0].create_revision == self.token
         return found.revision if found is not None and there else 0
 
@@ -263,7 +263,7 @@ class Claim:
             self._tell(if_created_in(self.key, self.token, DeleteRange(self.key)))
 
     def _tell(self, command: Any) -> None:
-        self._claims.group.propose(Request(encode(command)), lambda reply, error: None)
+        self.claims.group.propose(Request(encode(command)), lambda reply, error: None)
 
     def _propose(self, command: Any, then: Callable[[Any], None]) -> None:
         """Go on with the reply, or the error, unless the caller has left meanwhile."""
@@ -276,7 +276,7 @@ class Claim:
                 self.token = _token(result)
                 self._clean_up()
 
-        self._claims.group.propose(Request(encode(command)), answered)
+        self.claims.group.propose(Request(encode(command)), answered)
 
 
 def _pair(done: TxnDone) -> KeyValue:

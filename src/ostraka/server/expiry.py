@@ -33,6 +33,7 @@ class Expiry:
         """Looks at the leases four times in an election timeout, and writes at least once in one."""
         self._host: Final = host
         self._group: Final = group
+        self._every: Final[Duration] = election_timeout // 4
         self._silence: Final = election_timeout
         self._index: Index = -1  # The last entry known to be applied,
         self._stamp: ClusterTime = 0  # its time,
@@ -48,7 +49,7 @@ class Expiry:
         if host.failed is not None:
             return
         now = host.clock.now()
-        host.clock.call_at(now + self._silence // 4, self._look)
+        host.clock.call_at(now + self._every, self._look)
         if group.role == "leader" and not self._under_way:
             self._propose(now)
 

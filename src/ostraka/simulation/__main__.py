@@ -9,7 +9,7 @@ import traceback
 from collections import Counter
 
 from ostraka.model.ids import MILLISECOND
-from ostraka.simulation.world import SeedFailed, World
+from ostraka.simulation.world import WORKLOADS, SeedFailed, World
 
 
 def main() -> int:
@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--count", type=int, default=1, help="how many seeds")
     parser.add_argument("--rough", type=int, default=2000, help="virtual milliseconds of misfortunes")
+    parser.add_argument("--workload", choices=WORKLOADS, default="registers", help="what the clusters are used for")
     parser.add_argument("--trace", action="store_true", help="print each event")
     options = parser.parse_args()
     failed = 0
@@ -25,7 +26,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     start = time.perf_counter()
     for seed in range(options.seed, options.seed + options.count):
-        world = World(seed, traced=options.trace)
+        world = World(seed, workload=options.workload, traced=options.trace)
         try:
             world.run(options.rough * MILLISECOND)
         except SeedFailed as failure:

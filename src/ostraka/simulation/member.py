@@ -95,6 +95,7 @@ class Member:
         self.group.observers.append(self._applied)
         self._world.judge.began(self.node, self.group)
         host.start()
+        self._world.workload.serve(self.node, host, self.group)
 
     def _disk_failed(self, failure: StorageError) -> None:
         """The shell ends the process once those who wait have been told."""

@@ -120,6 +120,11 @@ class Computer:
         """Let the clock run fast or slow. To be called before the first process lives."""
         self._drift = ppm
 
+    @property
+    def ppm(self) -> int:
+        """By how many parts per million the clock runs fast; negative: slow."""
+        return self._drift
+
     def clock_now(self) -> Instant:
         now = self.world.now
         return self._offset + now + now * self._drift // MILLION

@@ -5,8 +5,9 @@ A put's value is unique, so that from what was executed and from what is read it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ostraka.checkers.history import Operation, Type
 from ostraka.checkers.linearizability import check
@@ -15,6 +16,8 @@ from ostraka.errors import NotExecuted, OstrakaError, OutcomeUnknown
 from ostraka.model.ids import MILLISECOND, Dice, Duration, Epoch, Instant, NodeId, roll
 from ostraka.model.machine import Outcome
 from ostraka.model.requests import Request
+from ostraka.node.group import Group
+from ostraka.node.host import Host
 
 if TYPE_CHECKING:
     from ostraka.simulation.world import World
@@ -68,6 +71,36 @@ class Attempt:
         return f"{self.wish} at n{self.node}"
 
 
+class Workload(Protocol):
+    """What the world asks of those who use a cluster."""
+
+    @property
+    def served(self) -> dict[NodeId, int]:
+        """What was acknowledged by each node. Cleared by who looks."""
+
+    def serve(self, node: NodeId, host: Host, group: Group) -> None:
+        """A process starts there: add what it serves beside its group."""
+
+    def begin(self) -> None: ...
+    def end(self) -> None:
+        """Ask for nothing more."""
+
+    def under_way(self) -> Sequence[object]:
+        """What living nodes owe an answer to."""
+
+    def at_rest(self) -> bool:
+        """Nothing is left that will happen by itself."""
+
+    def died(self, node: NodeId) -> None:
+        """It will not answer any more."""
+
+    def applied(self, outcome: Outcome) -> None:
+        """An entry was executed: the first time that any node executes it."""
+
+    def verdict(self) -> None:
+        """Fail if what was answered is not as it should be."""
+
+
 class Registers:
     """Clients that put and get a few keys through any node."""
 
@@ -85,6 +118,13 @@ class Registers:
         self._refused: Final[set[bytes]] = set()
         self._patience: Final[Duration] = PATIENCE[roll(dice, 3)] * MILLISECOND
         self._over = False
+
+    def serve(self, node: NodeId, host: Host, group: Group) -> None:
+        """Clients of a register need nothing but the group."""
+
+    def at_rest(self) -> bool:
+        """Nothing happens that nobody asked for."""
+        return True
 
     def begin(self) -> None:
         for client in self._clients:

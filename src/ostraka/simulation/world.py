@@ -19,10 +19,11 @@ from ostraka.model.events import Event
 from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, Epoch, Instant, NodeId, roll
 from ostraka.node.host import Upkeep
 from ostraka.simulation.judge import Judge
+from ostraka.simulation.locks import Locks
 from ostraka.simulation.member import Member, Plan
 from ostraka.simulation.misfortunes import APART, Misfortune, draw
 from ostraka.simulation.network import Wires
-from ostraka.simulation.workloads import Registers
+from ostraka.simulation.workloads import Registers, Workload
 
 BOUND: Final[Duration] = 5 * SECOND  # Of virtual time: within it, a cluster left in peace serves again.
 MOST_EVENTS: Final = 1_000_000  # In a whole run; a hundredth is usual.
@@ -42,9 +43,13 @@ class World:
         consensus: Consensus = RAFT,
         nodes: int = 0,
         misfortunes: Sequence[type[Misfortune]] | None = None,
+        workload: str = "registers",
         traced: bool = False,
     ) -> None:
-        """`nodes` 0, `misfortunes` None: drawn. `traced`: keep the trace's lines, not only its digest."""
+        """`nodes` 0, `misfortunes` None: drawn. `traced`: keep the trace's lines, not only its digest.
+
+        `workload`: see `WORKLOADS`.
+        """
         self.seed: Final = seed
         self.now: Instant = 0
         self.counts: Final[Counter[str]] = Counter()  # What was seen.
@@ -71,9 +76,8 @@ class World:
         computers = {node: member.computer for node, member in self.members.items()}
         self.wires: Final = Wires(self, computers, self.dice("network"))
         self.wires.overhear = self.judge.sent
-        clients, keys = 2 + roll(dice, 5), 1 + roll(dice, 4)
-        size, pause = (100, 600, 3000)[roll(dice, 3)], (2, 5, 20)[roll(dice, 3)] * MILLISECOND
-        self.workload: Final = Registers(self, self.dice("workload"), clients, keys, size, pause)
+        self.workload: Final = WORKLOADS[workload](self, dice)
+        self._workload_name: Final = workload
         self.misfortunes: Final = draw(self.dice("misfortunes"), misfortunes)
 
     def dice(self, concern: str) -> Random:
@@ -185,6 +189,7 @@ class World:
             raise SeedFailed(
                 f"seed {self.seed}, after {self.now / SECOND:.6f} virtual s: {error}\nTo see how it came to that:\n"
                 f"    .venv/bin/python -m ostraka.simulation --seed {self.seed} --rough {rough // MILLISECOND} --trace"
+                + ("" if self._workload_name == "registers" else f" --workload {self._workload_name}")
             ) from error
 
     def _run(self, rough: Duration) -> None:
@@ -211,11 +216,12 @@ class World:
         for node in self.nodes:
             self.at(self.now, self.members[node].boot)
         self.workload.served.clear()
-        self._until(lambda: len(self.workload.served) == len(self.nodes), "served a put at each node")
+        self._until(lambda: len(self.workload.served) == len(self.nodes), "served a caller at each node")
 
     def _settle(self) -> None:
         self.workload.end()
         self._until(lambda: not self.workload.under_way(), "answered all that was asked")
+        self._until(self.workload.at_rest, "came to rest")
         self._until(self._agreed, "executed all that was decided")
         self.judge.compare_tables()
 
@@ -236,6 +242,20 @@ class World:
             group = self.members[node].group
             lines.append(f"  n{node}: {'down' if group is None else group.status()}")
         return "\n".join(lines)
+
+
+def _registers(world: World, dice: Dice) -> Registers:
+    clients, keys = 2 + roll(dice, 5), 1 + roll(dice, 4)
+    size, pause = (100, 600, 3000)[roll(dice, 3)], (2, 5, 20)[roll(dice, 3)] * MILLISECOND
+    return Registers(world, world.dice("workload"), clients, keys, size, pause)
+
+
+def _locks(world: World, dice: Dice) -> Locks:
+    return Locks(world, world.dice("workload"))
+
+
+WORKLOADS: Final[dict[str, Callable[[World, Dice], Workload]]] = {"registers": _registers, "locks": _locks}
+"""What a cluster is used for."""
 
 
 def _draw_settings(dice: Dice) -> Settings:

@@ -5,6 +5,8 @@ An error answers the caller's only question: did it happen?
     OstrakaError
     ├── NotExecuted          it did not happen, and never will
     │   ├── NotLeader        nobody here could order it
+    │   ├── MembersChanged   the members are others by now, or are being changed
+    │   ├── NotCaughtUp      the member that is to vote, or to lead, lags behind
     │   ├── Overloaded       a queue is full; the message names which, its size and its bound
     │   ├── Refused          the request itself is wrong, or this state of the database does not allow it
     │   │   ├── Compacted, FutureRevision, KeyNotFound, DuplicateKey, TooManyOperations, TooLarge,
@@ -18,6 +20,7 @@ An error answers the caller's only question: did it happen?
     ├── StorageError         the data directory
     │   ├── Corruption       durable bytes are damaged
     │   ├── NewerFormat      written by a newer version; left untouched
+    │   ├── Removed          belongs to a member that was removed from its cluster
     │   ├── WrongIdentity    belongs to another cluster or member
     │   └── DirectoryInUse   another process has it open
     └── ConfigurationError   a flag, a variable or a file
@@ -34,6 +37,14 @@ class NotExecuted(OstrakaError):
 
 class NotLeader(NotExecuted):
     """This replica does not lead, and knows nobody who does."""
+
+
+class MembersChanged(NotExecuted):
+    """The members are others than this change begins with, or are just being changed. Look again, and try again."""
+
+
+class NotCaughtUp(NotExecuted):
+    """The member that is to vote, or to lead, doesn't have enough of the log yet."""
 
 
 class Overloaded(NotExecuted):
@@ -130,6 +141,10 @@ class Corruption(StorageError):
 
 class NewerFormat(StorageError):
     """Written by a newer version of Ostraka; nothing was changed."""
+
+
+class Removed(StorageError):
+    """The data belongs to a member that was removed from its cluster: it takes no further part, ever."""
 
 
 class WrongIdentity(StorageError):

@@ -51,6 +51,9 @@ def random_command(dice: Random) -> c.Command:
             c.LeaseTimeToLive(lease, True),
             c.Put(key, b"leased", lease),
             c.Put(key, b"leased", lease),
+            c.Found(((1, ("http://a",)), (2, ("http://b",)))),
+            c.AddMember(dice.randrange(4), (f"http://{dice.randrange(3)}",), bool(dice.getrandbits(1))),
+            c.UpdateMember(dice.randrange(4), (f"http://{dice.randrange(3)}",)),
         )
     )
 
@@ -170,6 +173,9 @@ GOLDEN = [
         c.TxnDone(2, True, (c.PutDone(2), c.RangeDone(2), c.DeleteDone(2, 1), c.TxnDone(2, False))),
         "940602c394930102c095020290c2009405020190940602c290",
     ),
+    (c.Found(((1, ("u",)),)), "921091920191a175"),
+    (c.AddMember(1, ("u",), True), "94110191a175c3"),
+    (c.UpdateMember(1, ("u",)), "93120191a175"),
     (c.CompactDone(7), "920707"),
     (c.SweepDone(7, True), "930807c3"),
     (c.LeaseGrant(-2, 9), "930afe09"),
@@ -201,7 +207,7 @@ def test_a_member_keeps_its_disk() -> None:
     assert store.do(c.Publish(moved, 5)) == c.Done()
     assert store.do(c.Publish(ALICE, 6)) == failures.OTHER_DISK
     listed = store.database.read(c.ListMembers(), store.table)
-    assert listed == c.Members((c.Registration(moved, 5), c.Registration(BOB, 7)))
+    assert listed.registrations == (c.Registration(moved, 5), c.Registration(BOB, 7))
     assert store.database.read(c.Inspect(), store.table).revision == 1, "members are no keys"
 
 

@@ -135,11 +135,12 @@ class ManualNetwork:
     def __init__(self) -> None:
         self.sent: list[tuple[int, wire.AnyFrame, Channel]] = []
         self.members: Mapping[int, str] = {}
+        self.configured = 0
 
     def start(self, receiver: Receiver) -> None: ...
 
-    def connect(self, members: Mapping[int, str]) -> None:
-        self.members = members
+    def connect(self, members: Mapping[int, str], configured: int = 0) -> None:
+        self.members, self.configured = members, configured
 
     def send(self, to: int, frame: bytes, channel: Channel = Channel.CONSENSUS) -> None:
         self.sent.append((to, wire.decode_frame(frame), channel))
@@ -161,6 +162,7 @@ class ScriptedEngine:
         self.deadline: int | None = None
         self.records: Sequence[Record] = ()
         self.applied_at_start = 0
+        self.members, self.configured = MEMBERS, 0
 
     def step(self, events: Sequence[Event], now: int) -> list[Effect]:
         self.happened += events
@@ -169,7 +171,7 @@ class ScriptedEngine:
         return self.script.pop(0) if self.script else []
 
     def status(self) -> Status:
-        return Status(1, "leader", 1, 1, 1, 0, 0, 0, MEMBERS)
+        return Status(1, "leader", 1, 1, 1, 0, 0, 0, self.members, self.configured)
 
     def hard_state(self) -> tuple[Record, ...]:
         return (Note("carried"),)

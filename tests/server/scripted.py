@@ -8,10 +8,12 @@ from typing import Any
 
 from ostraka.api.services import METHODS
 from ostraka.database.machine import Database
-from ostraka.errors import OstrakaError, StorageError
+from ostraka.errors import MembersChanged, OstrakaError, StorageError
 from ostraka.model.engine import Status
 from ostraka.model.ids import SECOND
+from ostraka.model.machine import Outcome
 from ostraka.model.requests import Batch, Entry, Kind, Members, Request, SnapshotMeta, genesis, pack
+from ostraka.node.group import Carried
 from ostraka.node.metrics import NodeMetrics
 from ostraka.server.config import PROGRESS_EVERY
 from ostraka.server.member import Member
@@ -20,7 +22,8 @@ from ostraka.server.watch import Watch
 from ostraka.storage.identity import Identity
 from ostraka.storage.table import MemoryStore
 from ostraka.transport.http2 import Router, ServerConnection
-from ostraka.transport.http2.client import ClientConnection, Outcome
+from ostraka.transport.http2.client import ClientConnection
+from ostraka.transport.http2.client import Outcome as Ending
 
 ME, OTHER, CLUSTER = 0xA1, 0xB2, 0xC3
 MEMBERS = Members((ME, OTHER))
@@ -50,6 +53,9 @@ class ScriptedHost:
         self.time = 0
         self.soon: list[Callable[[], None]] = []
         self.timers: list[Timer] = []
+        self.links: set[int] = {OTHER}
+        self.stopped = False
+        self.told_removed = False
 
     def now(self) -> int:
         return self.time
@@ -77,6 +83,15 @@ class ScriptedHost:
     def fail(self, failure: StorageError) -> None:
         self.failed = failure
 
+    def expelled(self) -> None:
+        self.told_removed = True
+
+    def ring(self) -> None:
+        """All timers that are set, and what they lead to."""
+        self.time = max([self.time, *(timer.when for timer in self.timers)])
+        while self.soon or any(timer.when <= self.time for timer in self.timers):
+            self.turn()
+
 
 class ScriptedGroup:
     """`node.group.Group` over a real machine: a proposal waits until the test decides or refuses it."""
@@ -86,6 +101,8 @@ class ScriptedGroup:
         self.clock = clock
         self.leader = ME
         self.epoch = 3
+        self.changes: list[tuple[Members, Carried, Members | None]] = []
+        self.transfers: list[tuple[int, Carried]] = []
         self.meta: SnapshotMeta = genesis(MEMBERS)
         self.table = MemoryStore(lambda callback: callback()).table(b"g")
         self.machine = Database(self.table)
@@ -93,9 +110,8 @@ class ScriptedGroup:
         self.reads: list[Callable[[OstrakaError | None], None]] = []
         self.broken: StorageError | None = None
         self.role = "leader"
-        self.observers: list[Callable[[Entry, Any], None]] = []
+        self.observers: list[Callable[[Entry, Outcome], None]] = []
         self.on_installed: list[Callable[[], None]] = []
-        self.members = MEMBERS
 
     @property
     def applied(self) -> int:
@@ -118,7 +134,33 @@ class ScriptedGroup:
 
     def status(self) -> Status:
         applied = self.applied
-        return Status(ME, "leader", self.epoch, self.leader, 1, applied, applied, applied, self.members)
+        return Status(ME, self.role, self.epoch, self.leader, 1, applied, applied, applied, self.meta.members)
+
+    def change_members(self, members: Members, done: Carried, base: Members | None = None) -> None:
+        self.changes.append((members, done, base))
+
+    def transfer_leadership(self, to: int, done: Carried) -> None:
+        self.transfers.append((to, done))
+
+    def configure(self, members: Members) -> None:
+        """This configuration is decided."""
+        self._apply(Entry(self.applied + 1, self.epoch, self.clock(), Kind.MEMBERS, members=members))
+
+    def _apply(self, entry: Entry) -> Outcome:
+        outcome = self.machine.apply(entry, self.table)
+        self.meta = SnapshotMeta(self.epoch, entry.index, entry.stamp, entry.members or self.meta.members)
+        for observer in self.observers:
+            observer(entry, outcome)
+        return outcome
+
+    @property
+    def members(self) -> Members:
+        """The configuration."""
+        return self.meta.members
+
+    @members.setter
+    def members(self, members: Members) -> None:
+        self.meta = SnapshotMeta(self.meta.epoch, self.meta.index, self.meta.stamp, members)
 
     def decide(self) -> None:
         """Execute all that is proposed, each request in an entry of its own, and serve all reads."""
@@ -126,12 +168,15 @@ class ScriptedGroup:
         for request, answer in proposed:
             index = self.applied + 1
             batches = (Batch(ME, 1, index, pack((request,))),)
-            entry = Entry(index, self.epoch, self.clock(), Kind.REQUESTS, batches)
-            outcome = self.machine.apply(entry, self.table)
-            self.meta = SnapshotMeta(self.epoch, index, entry.stamp, MEMBERS)
-            for observer in self.observers:
-                observer(entry, outcome)
+            outcome = self._apply(Entry(index, self.epoch, self.clock(), Kind.REQUESTS, batches))
             answer(outcome.replies[0][0], None)
+        changes, self.changes = self.changes, []
+        for members, done, base in changes:
+            if base is not None and base != self.meta.members:
+                done(MembersChanged("others came first"))
+                continue
+            self.configure(members)
+            done(None)
         reads, self.reads = self.reads, []
         for ready in reads:
             ready(None)
@@ -150,14 +195,14 @@ class Listening:
 
     def __init__(self, path: str) -> None:
         self.heard: list[Any] = []
-        self.outcome: Outcome | None = None
+        self.outcome: Ending | None = None
         self.call: Any
         self._parse = METHODS[path].response.FromString
 
     def on_message(self, message: bytes) -> None:
         self.heard.append(self._parse(message))
 
-    def on_end(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Ending) -> None:
         self.outcome = outcome
 
     def on_drained(self) -> None: ...
@@ -203,9 +248,9 @@ class World:
             self.host.turn()
         self.deliver()
 
-    def call(self, path: str, request: Any, **metadata: str) -> list[Outcome]:
+    def call(self, path: str, request: Any, **metadata: str) -> list[Ending]:
         """Send a call; the list gets its outcome when there is one."""
-        outcomes: list[Outcome] = []
+        outcomes: list[Ending] = []
         data = request if isinstance(request, bytes) else request.SerializeToString()
         self.client.unary(path, data, outcomes.append, self.now, metadata=metadata.items())
         self.deliver()
@@ -228,6 +273,17 @@ class World:
         self.deliver()
         assert outcomes and outcomes[0].status == 0, outcomes
         return METHODS[path].response.FromString(outcomes[0].body)
+
+    def settled(self, path: str, request: Any) -> Ending:
+        """How a call ends that takes several steps, each of which is decided at once. Fails if it doesn't end."""
+        outcomes = self.call(path, request)
+        for _ in range(20):
+            if outcomes:
+                return outcomes[0]
+            self.group.decide()
+            self.host.ring()
+            self.deliver()
+        raise AssertionError(f"{path}: no answer")
 
     def refused(self, path: str, request: Any, **metadata: str) -> tuple[int, str]:
         """Status and text of a call that ends badly. Fails if it doesn't end."""

@@ -19,6 +19,7 @@ from ostraka.errors import ConfigurationError, StorageError, WrongIdentity
 from ostraka.model.engine import Settings
 from ostraka.model.ids import MILLISECOND
 from ostraka.model.requests import Request
+from ostraka.server.beginning import Joined
 from ostraka.server.config import ServerConfig
 from ostraka.server.shell import (
     LoopClock,
@@ -159,8 +160,8 @@ async def test_a_request_reaches_the_disk_and_back(tmp_path):
 async def test_what_was_opened_is_closed_when_a_later_part_fails(tmp_path):
     config = configuration(tmp_path, existing=True)
     loop = asyncio.get_running_loop()
-    with pytest.raises(WrongIdentity, match="holds no data"):
-        Server(loop, config)
+    with pytest.raises(WrongIdentity, match=r"no member of cluster 7 has the peer URLs .*: add it first, with"):
+        Server(loop, config, Joined(7, (wire.Listed(1, "n1", ("http://127.0.0.1:1",)),)))
     async with Run(configuration(tmp_path)) as run:  # The directory is free again.
         await run.published()
         taken = msgspec.structs.replace(config, listen_client_urls=run.config.listen_client_urls)

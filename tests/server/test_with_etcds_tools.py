@@ -302,7 +302,7 @@ def test_what_keeps_a_server_from_starting_is_named(ours, theirs, flags, tmp_pat
     code, text = ends(*flags(), "--listen-client-urls", ours.url)
     assert code == 1 and "address already in use" in text and ours.url in text
     code, text = ends(*flags(), "--initial-cluster-state", "existing")
-    assert code == 1 and "holds no data" in text
+    assert code == 1 and "names nobody but this member" in text
     code, text = ends(*flags(theirs.log.parent / "data"))
     assert code == 1 and "holds the data of an etcd" in text
     code, text = ends(*flags(ours.log.parent / "data"))

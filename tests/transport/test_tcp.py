@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from ostraka.transport.network import Channel
+from ostraka.transport.newcomer import ask_roster
 from ostraka.transport.tcp import MAX_STRANGERS, TcpNetwork, _Connection
-from ostraka.transport.wire import MAX_FRAME, Hello
+from ostraka.transport.wire import MAX_FRAME, Hello, Listed, Roster
 
 PATIENCE = 20.0
 
@@ -27,6 +28,7 @@ class Heard:
         self.frames: list[tuple[int, bytes]] = []
         self.up: set[int] = set()
         self.downs = 0
+        self.told_removed = False
         self.changed = asyncio.Event()
 
     def received(self, sender: int, frame: bytes) -> None:
@@ -40,6 +42,10 @@ class Heard:
     def link_down(self, peer: int) -> None:
         self.up.discard(peer)
         self.downs += 1
+        self.changed.set()
+
+    def expelled(self) -> None:
+        self.told_removed = True
         self.changed.set()
 
     async def until(self, true: Callable[[], bool]) -> None:
@@ -239,6 +245,103 @@ def test_a_stranger_is_not_let_in() -> None:
                     await asyncio.sleep(0.01)
             assert "is not a member" in next(iter(third._complaints.values()))
             third.close()
+
+    run(scene)
+
+
+def test_who_goes_by_a_newer_configuration_is_let_in_until_we_have_caught_up() -> None:
+    """A member that was down for long knows nobody of those who lead now, and they have what it lacks."""
+
+    async def scene() -> None:
+        async with pair() as (_one, first, two, second):
+            await first.until(lambda: first.up == {2})
+            two.connect(two.members, 10)
+            third = TcpNetwork(asyncio.get_running_loop(), hello(3), [])
+            newer = Heard()
+            third.start(newer)
+            third.connect({2: url(two._sockets[0])}, 11)
+            await second.until(lambda: second.up == {1, 3})
+            third.send(2, b"what you lack")
+            await second.until(lambda: second.frames == [(3, b"what you lack")])
+            two.send(3, b"thanks")
+            await newer.until(lambda: newer.frames == [(2, b"thanks")])
+            two.connect(two.members, 11)
+            await second.until(lambda: second.up == {1})
+            third.close()
+
+    run(scene)
+
+
+def test_who_was_removed_is_told_even_if_it_is_to_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody calls it any more, so the member with the higher id calls by itself when it has waited for long."""
+    monkeypatch.setattr("ostraka.transport.tcp.LONELY", 0.05)
+
+    async def scene() -> None:
+        async with pair() as (one, first, _two, second):
+            await second.until(lambda: second.up == {1})
+            one.was_removed = lambda member: member == 2
+            one.connect({})
+            await second.until(lambda: second.told_removed)
+            assert first.up == set() and not first.told_removed
+            await second.until(lambda: second.up == set())
+
+    run(scene)
+
+
+def test_a_member_of_another_cluster_can_expel_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostraka.transport.tcp.LONELY", 0.05)
+
+    async def scene() -> None:
+        async with pair() as (one, _first, two, second):
+            await second.until(lambda: second.up == {1})
+            one.was_removed = lambda member: member == 2
+            one.hello = msgspec.structs.replace(one.hello, cluster=8)
+            one.connect({})
+            async with asyncio.timeout(PATIENCE):
+                while not two._complaints:
+                    await asyncio.sleep(0.01)
+            assert not second.told_removed
+
+    run(scene)
+
+
+def test_a_newcomer_is_told_who_the_members_are() -> None:
+    async def scene() -> None:
+        async with pair() as (_one, first, two, _second):
+            await first.until(lambda: first.up == {2})
+            address = two._sockets[0].getsockname()
+            nobody = Hello("ostraka", 1, 1, 0, 0, 0, "raft", 0)
+            with pytest.raises(OSError, match="can't be told just now: there is no leader"):
+                await ask_roster(*address, nobody)
+            roster = Roster((Listed(2, "two", ("http://two:1",)), Listed(9, "", ("http://nine:1",))))
+            two.tell_roster = lambda tell: tell(roster)
+            answer, told = await ask_roster(*address, nobody)
+            assert (answer.cluster, answer.member, told) == (7, 2, roster)
+            with pytest.raises(OSError, match="--consensus"):
+                await ask_roster(*address, msgspec.structs.replace(nobody, consensus="pbft"))
+            assert two.strangers == 0 or not await asyncio.sleep(0.1)
+            assert set(two._links) == {(1, channel) for channel in Channel}
+
+    run(scene)
+
+
+def test_a_newcomer_says_what_it_met_instead_of_a_member() -> None:
+    async def scene() -> None:
+        nobody = Hello("ostraka", 1, 1, 0, 0, 0, "raft", 0)
+
+        async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1000)
+            writer.close()
+
+        for behaviour, said in ((babble, "not an Ostraka peer"), (hang_up, "does not answer")):
+            server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
+            with pytest.raises(OSError, match=said):
+                await ask_roster(*server.sockets[0].getsockname(), nobody)
+            server.close()
 
     run(scene)
 

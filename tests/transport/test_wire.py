@@ -19,12 +19,13 @@ class Ping(Message, frozen=True, tag=7):
 @pytest.mark.parametrize(
     ("data", "golden"),
     [
-        (wire.encode(HELLO), "99a76f737472616b610101ccc102ccd2a4726166" + "7400a0"),
+        (wire.encode(HELLO), "9ba76f737472616b610101ccc102ccd2a4726166" + "7400a000c2"),
         (wire.encode_message(1, Ping(5)), "930101920705"),
         (wire.encode(AskChunk(1, 3, 40, 2, None)), "96020103" + "2802c0"),
         (wire.encode(AskChunk(1, 3, 40, 2, b"k")), "96020103" + "2802c4016b"),
         (wire.encode(Chunk(1, 3, None, b"\x90", 9, True)), "97030103c0c4019009c3"),
         (wire.encode(NoChunk(1, 3)), "93040103"),
+        (wire.encode(wire.Roster((wire.Listed(3, "n", ("u",)),))), "9205919303a16e91a175"),
     ],
 )
 def test_golden_bytes(data: bytes, golden: str) -> None:
@@ -46,6 +47,10 @@ def test_a_message_comes_back_through_its_engine_s_union() -> None:
 def test_bytes_that_are_no_frame_are_one_kind_of_error(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         wire.decode_frame(data)
+
+
+def test_a_hello_of_earlier_days_is_understood() -> None:
+    assert wire.decode_hello(bytes.fromhex("99a76f737472616b610101ccc102ccd2a47261667400a0")) == HELLO
 
 
 def test_a_hello_is_judged() -> None:

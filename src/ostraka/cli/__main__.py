@@ -10,17 +10,19 @@ Command = Callable[[Sequence[str]], int]
 USAGE = """\
 Usage: ostraka <command> [options]
 
-  serve      run one member of a cluster; its flags are etcd's
-  demo       run a cluster on this machine, and watch it lose and replace its leader
-  put        set a key
-  get        read keys
-  del        delete keys
-  ls         list keys as paths
-  txn        compare, then do one thing or the other, all at once
-  compaction forget how the keys were before a revision
-  status     ask each endpoint how it is
-  members    list the members of the cluster
-  check      judge a recorded history, of any database, by what it promises
+  serve        run one member of a cluster; its flags are etcd's
+  demo         run a cluster on this machine, and watch it lose and replace its leader
+  put          set a key
+  get          read keys
+  del          delete keys
+  ls           list keys as paths
+  txn          compare, then do one thing or the other, all at once
+  compaction   forget how the keys were before a revision
+  status       ask each endpoint how it is
+  members      list the members of the cluster
+  member       add, remove, update or promote a member
+  move-leader  let another member lead
+  check        judge a recorded history, of any database, by what it promises
 
 `ostraka <command> --help` says more; `ostraka --version` says which version this is.
 Exit codes: 0 done, 1 not done, 2 wrong usage, 3 nobody knows whether it was done.
@@ -41,6 +43,10 @@ def _command(name: str) -> Command | None:
             from ostraka.cli import ask
 
             return ask.COMMANDS[name]
+        case "member" | "move-leader":
+            from ostraka.cli import member
+
+            return member.member if name == "member" else member.move_leader
         case "txn":
             from ostraka.cli import txn
 

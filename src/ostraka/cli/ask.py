@@ -77,7 +77,7 @@ def members(arguments: Sequence[str]) -> int:
     options = parser_of("members", "List the members of the cluster.").parse_args(arguments)
     options.output = options.output or "table"
     request = etcd.MemberListRequest(linearizable=True)
-    return ask(options, "/etcdserverpb.Cluster/MemberList", request, lambda reply: [], _MEMBERS_TABLE)
+    return ask(options, "/etcdserverpb.Cluster/MemberList", request, lambda reply: [], MEMBERS_TABLE)
 
 
 def status(arguments: Sequence[str]) -> int:
@@ -113,7 +113,7 @@ _GET_TABLE: Table = (
     ],
 )
 _DELETE_TABLE: Table = (("deleted", "revision"), lambda reply: [(reply.deleted, reply.header.revision)])
-_MEMBERS_TABLE: Table = (
+MEMBERS_TABLE: Table = (
     ("id", "name", "peer URLs", "client URLs", "learner"),
     lambda reply: [
         (f"{each.ID:x}", each.name, ",".join(each.peerURLs), ",".join(each.clientURLs), each.isLearner)

@@ -19,6 +19,7 @@ _BY_TEXT: Final[dict[str, type[OstrakaError]]] = {
     # Before it was ordered: a member refuses what nobody could order, or what it could not read itself.
     "etcdserver: no leader": NotLeader,
     "etcdserver: leader changed": NotExecuted,
+    "etcdserver: unhealthy cluster": NotExecuted,
     "etcdserver: not leader": NotLeader,
     "etcdserver: rpc not supported for learner": NotLeader,
     "etcdserver: mvcc: required revision has been compacted": errors.Compacted,

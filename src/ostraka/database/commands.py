@@ -8,9 +8,12 @@ of command is proposed only once the cluster version allows it. Golden bytes tes
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ostraka.database.members import Place
 
 from ostraka.model.ids import ClusterTime
 from ostraka.model.machine import Change
@@ -244,11 +247,35 @@ class LeaseTimeToLive(Command, frozen=True, tag=14):
     keys: bool = False
 
 
+class Found(Command, frozen=True, tag=16):
+    """The members that a cluster begins with, and their peer URLs. Each of them says so, and the first is heard."""
+
+    peers: tuple[tuple[Unsigned, tuple[str, ...]], ...]
+
+
+class AddMember(Command, frozen=True, tag=17):
+    """This member is about to be added: it is reached there. `promote`: it shall vote once it has caught up.
+
+    Errors: the id is a member's, or was one's; a member has one of these URLs.
+    """
+
+    id: Unsigned
+    peer_urls: tuple[str, ...]
+    promote: bool
+
+
+class UpdateMember(Command, frozen=True, tag=18):
+    """This member is reached there from now on. Errors: no such member; another member has one of these URLs."""
+
+    id: Unsigned
+    peer_urls: tuple[str, ...]
+
+
 # ---- Queries that are never replicated ------------------------------------------------------------------------------
 
 
 class ListMembers(msgspec.Struct, frozen=True, gc=False):
-    """Who has published, in the order of ids. Answer: `Members`."""
+    """Who has published, and who is where, in the order of ids. Answer: `Members`."""
 
 
 class History(msgspec.Struct, frozen=True, gc=False):
@@ -392,6 +419,7 @@ class Members(msgspec.Struct, frozen=True, gc=False):
     """The answer to `ListMembers`."""
 
     registrations: tuple[Registration, ...]
+    places: tuple[tuple[int, Place], ...] = ()  # By id: of members, and of those that are to be or were.
 
 
 class Past(msgspec.Struct, frozen=True, gc=False):
@@ -426,21 +454,11 @@ class Due(msgspec.Struct, frozen=True, gc=False):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_OfKeys = Put | Range | DeleteRange | Txn | Compact | Sweep
+_OfLeases = LeaseGrant | LeaseRevoke | LeaseRenew | LeaseExpire | LeaseTimeToLive
+_OfMembers = Publish | Found | AddMember | UpdateMember
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(
-    Put
-    | Range
-    | Publish
-    | RegisterSession
-    | ClusterVersion
-    | DeleteRange
-    | Txn
-    | Compact
-    | Sweep
-    | LeaseGrant
-    | LeaseRevoke
-    | LeaseRenew
-    | LeaseExpire
-    | LeaseTimeToLive
+    _OfKeys | _OfLeases | _OfMembers | RegisterSession | ClusterVersion
 )
 _reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(
     Failure

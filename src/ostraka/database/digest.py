@@ -25,7 +25,7 @@ MOST_REMEMBERED = 1 << 16
 """Rows whose former content is kept between two questions; with more, the next one starts from scratch."""
 
 _MODULUS = 1 << 4096
-_IN_PLACE = ((b"l", b"m"), (b"n", b"o"), (b"r", b"t"), (b"z", b"{"))
+_IN_PLACE = ((b"l", b"o"), (b"r", b"t"), (b"z", b"{"))
 
 
 class Tracked:

@@ -15,6 +15,9 @@ LEASE_NOT_FOUND = Failure(Code.NOT_FOUND, "etcdserver: requested lease not found
 LEASE_EXISTS = Failure(Code.FAILED_PRECONDITION, "etcdserver: lease already exists")
 LEASE_TTL_TOO_LARGE = Failure(Code.OUT_OF_RANGE, "etcdserver: too large lease TTL")
 COMPACTED = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted")
+MEMBER_NOT_FOUND = Failure(Code.NOT_FOUND, "etcdserver: member not found")
+MEMBER_EXISTS = Failure(Code.FAILED_PRECONDITION, "etcdserver: member ID already exist")
+PEER_URLS_EXIST = Failure(Code.FAILED_PRECONDITION, "etcdserver: Peer URLs already exists")
 FUTURE_REVISION = Failure(Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision")
 
 # Ours: etcd has neither sessions nor registered disks, and takes a comparison that it doesn't know for some other one.
@@ -27,6 +30,7 @@ OTHER_DISK = Failure(
     Code.FAILED_PRECONDITION,
     "ostraka: another disk is registered for this member; give it back its own data directory, or add a new member",
 )
+REMOVED = Failure(Code.FAILED_PRECONDITION, "ostraka: this member was removed from the cluster, for ever")
 SESSION_TAKEN = Failure(Code.UNAVAILABLE, "ostraka: no session was begun; try again")
 UNNUMBERED = Failure(Code.INVALID_ARGUMENT, "ostraka: a session's requests are numbered from 1; nothing was done")
 SESSION_UNKNOWN = Failure(

@@ -2,19 +2,21 @@
 
 All state is in the table; an instance holds the sessions, the leases, the revision and the digest's sums of the table
 that it saw last, and reads them again when it is given another one. Rows `c h v` are `mvcc`'s, `k l` are `lease`'s,
-`n` are `members`', `r s` are `sessions`', and `z` holds the state's own few numbers. Rows that begin with a zero byte
+`m n` are `members`', `r s` are `sessions`', and `z` holds the state's own few numbers. Rows that begin with a zero byte
 belong to the node.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from ostraka.database import compaction, failures, lease, mvcc, txn
+from ostraka.database import compaction, failures, lease, members, mvcc, txn
 from ostraka.database.commands import (
+    AddMember,
     ClusterVersion,
     Command,
     Compact,
@@ -25,6 +27,7 @@ from ostraka.database.commands import (
     Due,
     DueLeases,
     Failure,
+    Found,
     History,
     Inspect,
     LeaseExpire,
@@ -41,7 +44,6 @@ from ostraka.database.commands import (
     LeaseTimeToLive,
     ListLeases,
     ListMembers,
-    Members,
     Overview,
     Past,
     Publish,
@@ -54,11 +56,11 @@ from ostraka.database.commands import (
     Sweep,
     SweepDone,
     Txn,
+    UpdateMember,
     decode_command,
     encode,
 )
 from ostraka.database.digest import Digest, Tracked
-from ostraka.database.members import keep_only, publish, registrations
 from ostraka.database.sessions import Sessions
 from ostraka.model.ids import SECOND, ClusterTime
 from ostraka.model.machine import Change, Outcome, Table
@@ -93,11 +95,15 @@ class Database:
         self._index = self._position = 0  # Of the request that is being executed.
         self._now: ClusterTime = 0  # As its entry says.
         self._changes: list[Change] = []
+        self._moved = False  # Members have come, gone, or moved in this entry.
         self._commands: dict[type[Command], Callable[[Any], Reply]] = {
             Put: self._put,
             DeleteRange: self._delete_range,
             Range: self._range,
             Publish: self._publish,
+            Found: partial(self._move, members.found),
+            AddMember: partial(self._move, members.add),
+            UpdateMember: partial(self._move, members.update),
             RegisterSession: self._register_session,
             ClusterVersion: self._cluster_version,
             Txn: self._txn,
@@ -126,7 +132,8 @@ class Database:
         if table is not self._table:
             self.load(table)
         if entry.kind is Kind.MEMBERS and entry.members is not None:
-            keep_only(self._tracked, entry.members)
+            members.settle(self._tracked, entry.members)
+            self._moved = True
         before = encode(self._state)
         self._index, self._position, self._changes, self._now = entry.index, 0, [], entry.stamp
         replies = []
@@ -141,7 +148,8 @@ class Database:
             self._sweep(SWEPT_BY_ENTRY)
         if (after := encode(self._state)) != before:
             self._tracked.put(STATE, after)
-        return Outcome(replies, self._changes)
+        moved, self._moved = self._moved, False
+        return Outcome(replies, self._changes, moved)
 
     def read(self, query: Any, table: Table) -> Any:
         """Answer a `Range`, a `Txn` that only reads, or one of the queries of `commands` from the applied state.
@@ -158,7 +166,7 @@ class Database:
             case History():
                 return self._history(query)
             case ListMembers():
-                return Members(registrations(table))
+                return members.known(table)
             case Inspect():
                 state = self._state
                 return Overview(state.revision, state.compacted, state.cluster_version)
@@ -302,7 +310,12 @@ class Database:
         return LeaseLife(self._state.revision, remaining, known.ttl, keys)
 
     def _publish(self, command: Publish) -> Reply:
-        return publish(self._tracked, command)
+        return members.publish(self._tracked, command)
+
+    def _move(self, change: Callable[[Tracked, Any], Reply], command: Command) -> Reply:
+        """Change where members are."""
+        self._moved = True
+        return change(self._tracked, command)
 
     def _register_session(self, command: RegisterSession) -> Reply:
         client = self._sessions.begin(command.nonce, self._index, self._position)

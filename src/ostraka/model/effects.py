@@ -111,6 +111,7 @@ class Why(StrEnum):
     CHANGED = "the members are others than this change begins with"
     NO_CONFIGURATION = "a configuration has at least one voter, names each member once, and is never asked for as joint"
     NOT_A_VOTER = "that member does not vote"
+    NOT_A_MEMBER = "this member does not belong to the cluster"
     BEHIND = "that member does not catch up in time"
     UNSUPPORTED = "not supported"
     FINISHED = "the replica has stopped: its disk failed"

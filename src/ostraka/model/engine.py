@@ -42,6 +42,7 @@ class Status(msgspec.Struct, frozen=True):
     commit: Index
     applied: Index
     members: Members
+    configured: Index = 0  # An index at which that is known to be the configuration: the higher, the newer it is.
 
 
 class Engine(Protocol):

@@ -34,6 +34,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     replies: Sequence[Sequence[bytes]]  # For each batch of the entry, for each request in it, the reply.
     changes: Sequence[Change]  # In the order of their revisions.
+    moved: bool = False  # Members may have come, gone, or changed their addresses.
 
 
 class Machine(Protocol):

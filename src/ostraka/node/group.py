@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, Refused, StorageError
+from ostraka.errors import OstrakaError, OutcomeUnknown, StorageError
 from ostraka.model import effects, events
-from ostraka.model.effects import Effect, Why
+from ostraka.model.effects import Effect
 from ostraka.model.engine import Consensus, Engine, Status
 from ostraka.model.events import Event
 from ostraka.model.ids import ClusterTime, Epoch, GroupId, Index, Instant, NodeId, SaveToken, Token
 from ostraka.model.machine import Machine, Outcome
 from ostraka.model.requests import Entry, Kind, Members, Request, SnapshotMeta, genesis
+from ostraka.node.refusals import finished, refusal
 from ostraka.node.snapshots import Held, Pull
 from ostraka.transport import wire
 from ostraka.transport.network import Channel
@@ -95,7 +96,7 @@ class Group:
         self.leader: NodeId = 0
         self.observers: list[Observer] = []
         self.on_installed: list[Callable[[], None]] = []  # Another state has taken the place of ours, further on.
-        self.members_active: Callable[[Members], None] = lambda members: None
+        self.members_moved: Callable[[], None] = lambda: None  # There is another configuration, or other addresses.
         self.unflushed_bytes = 0
         self._uncommitted = 0  # Entries and bytes applied since the store was last handed what they changed.
         self._host: Final = host
@@ -150,7 +151,7 @@ class Group:
         """Order and execute a request; `answer` gets the machine's reply, or an error that says if it happened."""
         failed = self._host.failed
         if failed is not None:
-            self._host.clock.call_soon(lambda: answer(None, _finished(failed)))
+            self._host.clock.call_soon(lambda: answer(None, finished(failed)))
             return
         self._token += 1
         self._answers[self._token] = answer
@@ -166,14 +167,14 @@ class Group:
         """
         failed = self._host.failed
         if failed is not None:
-            self._host.clock.call_soon(lambda: ready(_finished(failed)))
+            self._host.clock.call_soon(lambda: ready(finished(failed)))
             return
         self._arriving_reads.append(ready)
         self._host.schedule(self)
 
-    def change_members(self, members: Members, done: Carried) -> None:
-        """Make this the configuration. It is refused if another one comes first than `status` shows now."""
-        base = self.engine.status().members
+    def change_members(self, members: Members, done: Carried, base: Members | None = None) -> None:
+        """Make this the configuration, unless another one than `base` comes first; None: than `status` shows now."""
+        base = base or self.engine.status().members
         self._order(lambda token: events.ChangeMembers(token, members, base), done)
 
     def transfer_leadership(self, to: NodeId, done: Carried) -> None:
@@ -183,7 +184,7 @@ class Group:
     def _order(self, event: Callable[[Token], Event], done: Carried) -> None:
         failed = self._host.failed
         if failed is not None:
-            self._host.clock.call_soon(lambda: done(_finished(failed)))
+            self._host.clock.call_soon(lambda: done(finished(failed)))
             return
         self._token += 1
         self._orders[self._token] = done
@@ -272,18 +273,19 @@ class Group:
         return min(self.flushed, held.meta.index)
 
     def end(self, failure: StorageError) -> None:
-        """The disk failed: the engine ends, and whoever waits is told."""
+        """The disk failed, or the member was removed: the engine ends, and whoever waits is told."""
         self._unsent.clear()
         self._events = [events.SaveFailed(str(failure))]
         self.step(self._host.clock.now())
+        unknown = OutcomeUnknown(f"this node ended before the outcome was known: {failure}")
         answers, self._answers = self._answers, {}
         for token in sorted(answers):
-            answers[token](None, OutcomeUnknown(f"the disk failed before the outcome was known: {failure}"))
+            answers[token](None, unknown)
         orders, self._orders = self._orders, {}
         for token in sorted(orders):
-            orders[token](OutcomeUnknown(f"the disk failed before the outcome was known: {failure}"))
+            orders[token](unknown)
         for token in sorted(self._reads):
-            self._ready(token, _finished(failure))
+            self._ready(token, finished(failure))
 
     def let_go(self, unused_since: Instant | None = None) -> None:
         """Hold no state for others any more, or only one that was asked for after this instant."""
@@ -345,6 +347,8 @@ class Group:
             for observer in self.observers:
                 observer(entry, outcome)
             self._uncommitted += 1 + entry.size()
+            if outcome.moved:
+                self.members_moved()
         if self._uncommitted > COMMIT_BYTES:
             self.commit_table()
         else:
@@ -376,7 +380,7 @@ class Group:
             self._orders.pop(token)(None)
 
     def _reject(self, effect: effects.Rejected) -> None:
-        self._refuse(effect.tokens, _refusal(effect.why))
+        self._refuse(effect.tokens, refusal(effect.why))
 
     def _lose(self, effect: effects.Lost) -> None:
         self._refuse(effect.tokens, OutcomeUnknown("the leader changed before the outcome was known"))
@@ -448,36 +452,22 @@ class Group:
         for installed in self.on_installed:
             installed()
         self._serve_reads()
+        self.members_moved()
         self.happened(events.SnapshotInstalled(self.meta))
 
     def _compact(self, effect: effects.Compact) -> None:
         self._host.wal.release(self.id, effect.below)
 
     def _activate_members(self, effect: effects.MembersActive) -> None:
-        self.members_active(effect.members)
+        self.members_moved()
 
     def _change_role(self, effect: effects.RoleChanged) -> None:
         if effect.leader and effect.leader != self.leader:
             self._host.metrics.leader_changes += 1
+        moved = effect.leader != self.leader
         self.role, self.epoch, self.leader = effect.role, effect.epoch, effect.leader
+        if moved:
+            self.members_moved()
 
     def _discarded(self, effect: effects.Discarded) -> None:
         self._host.metrics.messages_discarded += 1
-
-
-def _refusal(why: Why) -> NotExecuted:
-    match why:
-        case Why.NO_LEADER:
-            return NotLeader("no leader: a quorum of the members can't be reached from here")
-        case Why.OVERLOADED:
-            return Overloaded(f"{why.value}: the cluster takes in more than it can replicate; try again later")
-        case Why.NOT_LEADER:
-            return NotLeader(f"{why.value}; ask the one that does")
-        case Why.NOT_A_VOTER | Why.NO_CONFIGURATION:
-            return Refused(why.value)
-        case _:
-            return NotExecuted(why.value)
-
-
-def _finished(failure: StorageError) -> NotExecuted:
-    return NotExecuted(f"this node has stopped: {failure}")

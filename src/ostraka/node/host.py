@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ostraka.errors import StorageError
+from ostraka.errors import Removed, StorageError
 from ostraka.model import events
 from ostraka.model.effects import Record
 from ostraka.model.engine import Consensus, Engine, Settings
@@ -61,7 +61,7 @@ class Host:
         metrics: NodeMetrics | None = None,
         upkeep: Upkeep | None = None,
     ) -> None:
-        """Opens the log, and gives a new directory the identity. `addresses`: each member's peer URL, own included.
+        """Opens the log, and gives a new directory the identity. `addresses`: the peer URLs known from the beginning.
 
         Raises Corruption, NewerFormat, WrongIdentity, OSError.
         """
@@ -73,15 +73,18 @@ class Host:
         self.metrics: Final = metrics or NodeMetrics()
         self.failed: StorageError | None = None
         self.on_failure: Callable[[StorageError], None] = lambda failure: None
+        self.address_of: Callable[[NodeId], str | None] = addresses.get  # A member's peer URL, as far as it is known.
+        self.links: Final[set[NodeId]] = set()  # The peers to whom there is a connection.
         self.unsynced = False  # The log has records that no sync was asked for.
         self.upkeep: Final = upkeep or Upkeep()
         self.wal, self._replay = Wal.open(disk, identity, self._carry, self.upkeep.segment_size)
         self.identity: Final = self.wal.identity
-        self._addresses: Final = addresses
+        self._first_addresses: Final = addresses
         self._descriptors: Final = store.table(_DESCRIPTORS)
         self._scheduled: dict[GroupId, Group] = {}
+        self._connected: dict[NodeId, str] = {}
         self._turn_is_due = False
-        self._stopped = False
+        self._started = self._stopped = False
         self._alarm: Timer | None = None
         self._alarm_at: Instant | None = None
         self._to_commit: dict[GroupId, Group] = {}
@@ -112,6 +115,7 @@ class Host:
             return consensus.restore(self.identity.member, settings, self.dice, _unsigned, records, applied, now)
 
         group = Group(self, group_id, consensus, machine, descriptor)
+        group.members_moved = self._connect
         self.groups[group_id] = group
         group.begin(restore, members)
         return group
@@ -120,10 +124,39 @@ class Host:
         """Begin to take part. All groups have been opened."""
         self._flushed_at = self.clock.now()
         self.network.start(self)
-        self.network.connect(self._addresses)
+        self._started = True
+        self._connect()
         for group in self.groups.values():
             self.schedule(group)
         self.clock.call_at(self._flushed_at + self.upkeep.look_every, self._keep_up)
+
+    @property
+    def stopped(self) -> bool:
+        """It takes no part any more."""
+        return self._stopped
+
+    def _connect(self) -> None:
+        """Keep links to the members of all groups, and to nobody else.
+
+        One who is in no configuration, since its log isn't here yet, goes by what it was told of in the beginning. A
+        leader that is removed leads until it has handed over.
+        """
+        if not self._started or self._stopped:
+            return
+        wanted: set[NodeId] = set()
+        configured = 0
+        for group in self.groups.values():
+            status = group.status()
+            wanted.update(status.members.everyone())
+            configured = max(configured, status.configured)
+        known = {} if self.identity.member in wanted else dict(self._first_addresses)
+        wanted.update(group.leader for group in self.groups.values() if group.leader)
+        for node in sorted(wanted):
+            url = self.address_of(node) or self._connected.get(node)
+            if url is not None:
+                known[node] = url
+        self._connected = known
+        self.network.connect(known, configured)
 
     def stop(self) -> None:
         """Take no further part. What is durable stays; a crash would do as well."""
@@ -276,7 +309,7 @@ class Host:
         self._restless = restless
 
     def fail(self, failure: StorageError) -> None:
-        """The disk can't be trusted any longer: every group ends, and so should the process."""
+        """The disk can't be trusted any longer, or nobody wants it: every group ends, and so should the process."""
         if self.failed is not None:
             return
         self.failed = failure
@@ -305,10 +338,16 @@ class Host:
             self.fail(failure)
 
     def link_up(self, peer: NodeId) -> None:
+        self.links.add(peer)
         self._tell_all(partial(events.LinkUp, peer))
 
     def link_down(self, peer: NodeId) -> None:
+        self.links.discard(peer)
         self._tell_all(partial(events.LinkDown, peer))
+
+    def expelled(self) -> None:
+        if not self._stopped:
+            self.fail(Removed(f"member {self.identity.member:x} was removed from the cluster"))
 
     def _tell_all(self, make: Callable[[], events.Event]) -> None:
         if not self._stopped:

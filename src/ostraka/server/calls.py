@@ -210,13 +210,16 @@ def refusal_of(error: OstrakaError, failed: OstrakaError | None) -> Refusal:
 
 
 def immediate(
-    member: Member, path: str, kind: Any, found: Callable[[Any], bytes | Refusal]
+    member: Member, path: str, kind: Any, found: Callable[[Any], bytes | Refusal], learner: bool = False
 ) -> Callable[[ServerCall, bytes], None]:
-    """A handler for a method that needs nothing but what this member knows: `found` gets the parsed request."""
+    """A handler for a method that needs nothing but what this member knows: `found` gets the parsed request.
+
+    `learner`: one that doesn't vote serves it, too.
+    """
     tally = member.tally(path)
 
     def handle(call: ServerCall, message: bytes) -> None:
-        ask = opened(member, tally, call, kind, message)
+        ask = opened(member, tally, call, kind, message, learner)
         if ask is not None:
             answer(call, tally, found(ask))
 
@@ -269,15 +272,15 @@ def when_readable(
     return handle
 
 
-def opened(member: Member, tally: Tally, call: ServerCall, kind: Any, message: bytes) -> Any:
-    """The request of a call that has come, or None: it has been refused."""
+def opened(member: Member, tally: Tally, call: ServerCall, kind: Any, message: bytes, learner: bool = False) -> Any:
+    """The request of a call that has come, or None: it has been refused. `learner`: not by one that doesn't vote."""
     tally.started += 1
     try:
         ask = kind.FromString(message)
     except DecodeError as error:
         refuse(call, tally, malformed(error))
         return None
-    refusal = member.gate(call)
+    refusal = member.gate(call, learner)
     if refusal is not None:
         refuse(call, tally, refusal)
         return None

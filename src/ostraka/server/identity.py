@@ -17,6 +17,13 @@ def member_id(peer_urls: Iterable[str], token: str) -> NodeId:
     return _head("".join(sorted(peer_urls)).encode() + token.encode())
 
 
+def added_member_id(peer_urls: Iterable[str], nonce: int) -> NodeId:
+    """The id of a member that is added later. etcd takes the second of the clock for `nonce`; we take 64 random bits,
+    so that no id ever comes back.
+    """
+    return member_id(peer_urls, str(nonce)) or 1
+
+
 def cluster_id(members: Iterable[NodeId]) -> int:
     """The id of the cluster that starts with these members."""
     return _head(b"".join(member.to_bytes(8, "big") for member in sorted(members)))

@@ -84,7 +84,7 @@ class KV:
         except DecodeError as error:
             refuse(call, self._put, malformed(error))
             return
-        if not ask.key or len(message) > self._largest or call.head.metadata:
+        if not ask.key or len(message) > self._largest or call.head.metadata or self.member.learns:
             refusal = self._put_refusal(call, ask, message)
             if refusal is not None:
                 refuse(call, self._put, refusal, self._detail(refusal, message))
@@ -109,7 +109,7 @@ class KV:
         except DecodeError as error:
             refuse(call, self._range, malformed(error))
             return
-        refusal = self.member.gate(call) if ask.key else _NO_KEY
+        refusal = self.member.gate(call, ask.serializable) if ask.key else _NO_KEY
         if refusal is not None:
             refuse(call, self._range, refusal)
         elif ask.serializable:

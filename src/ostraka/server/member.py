@@ -10,7 +10,17 @@ from ostraka.errors import OstrakaError, StorageError
 from ostraka.model.ids import Duration, Epoch, Instant, NodeId
 from ostraka.node.group import Group
 from ostraka.node.host import Host
-from ostraka.server.calls import NO_LEADER, OVERHEAD, Refusal, Tally, Unread, Waiting, refusal_of, refuse
+from ostraka.server.calls import (
+    NO_LEADER,
+    NOT_FOR_LEARNERS,
+    OVERHEAD,
+    Refusal,
+    Tally,
+    Unread,
+    Waiting,
+    refusal_of,
+    refuse,
+)
 from ostraka.transport.http2.server import ServerCall
 
 
@@ -75,8 +85,17 @@ class Member:
         """The counts of this method."""
         return self.tallies.setdefault(path, Tally(path, self.unread))
 
-    def gate(self, call: ServerCall) -> Refusal | None:
-        """Why a call gets no further: it asks for a member that knows a leader, and this one doesn't."""
+    @property
+    def learns(self) -> bool:
+        """It doesn't vote, so clients are to go elsewhere."""
+        return self.id in self.group.meta.members.learners
+
+    def gate(self, call: ServerCall, learner: bool = False) -> Refusal | None:
+        """Why a call gets no further: it asks for a member that knows a leader, and this one doesn't; or for one that
+        votes (unless `learner`).
+        """
+        if not learner and self.learns:
+            return NOT_FOR_LEARNERS
         if call.head.metadata.get("hasleader") == "true" and not self.group.leader:
             return NO_LEADER
         return None

@@ -20,30 +20,35 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from ostraka.consensus.raft import RAFT
+from ostraka.database import failures
 from ostraka.database.commands import Done, Failure, ListMembers, MemberInfo, Members, Publish, decode_reply, encode
 from ostraka.database.machine import Database
-from ostraka.errors import ConfigurationError, OstrakaError, StorageError, WrongIdentity
-from ostraka.model.ids import MILLISECOND, SECOND, Instant
+from ostraka.database.members import Standing
+from ostraka.errors import ConfigurationError, OstrakaError, Removed, StorageError, WrongIdentity
+from ostraka.model.ids import MILLISECOND, SECOND, Instant, NodeId
 from ostraka.model.requests import Members as Configuration
 from ostraka.model.requests import Request
 from ostraka.node.group import Group
 from ostraka.node.host import DEFAULT_GROUP, Host
 from ostraka.node.metrics import NodeMetrics
+from ostraka.server import beginning
+from ostraka.server.cluster import known_members
 from ostraka.server.config import ServerConfig, endpoint
 from ostraka.server.expiry import Expiry
 from ostraka.server.http import HttpFront, Pages
 from ostraka.server.listener import Listener, bind
 from ostraka.server.member import Member
 from ostraka.server.metrics import Traffic, registry_of
+from ostraka.server.roster import Roster, view_of
 from ostraka.server.services import router_of
 from ostraka.storage.disk import Disk, ThreadDisk
-from ostraka.storage.identity import Identity, read_identity
+from ostraka.storage.identity import Identity
 from ostraka.storage.table import RocksStore, Store
 from ostraka.transport import wire
 from ostraka.transport.network import Network
@@ -83,8 +88,13 @@ class LoopClock:
 class Server:
     """A member of a cluster, from its sockets to its disk."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, config: ServerConfig) -> None:
-        """Opens everything, and takes part in nothing yet. Raises OstrakaError, OSError."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, config: ServerConfig, joined: beginning.Joined | None = None
+    ) -> None:
+        """Opens everything, and takes part in nothing yet. `joined`: what a newcomer was told of its cluster.
+
+        Raises OstrakaError, OSError.
+        """
         self.loop: Final = loop
         self.config: Final = config
         self.outcome: Final[asyncio.Future[str]] = loop.create_future()  # Why to stop; "" is in order.
@@ -92,6 +102,8 @@ class Server:
         self._metrics: Final = NodeMetrics()
         self._dice: Final = random.SystemRandom()
         self._clients: list[socket.socket] = []
+        self._joined: Final = joined
+        self._addresses: Mapping[NodeId, str] = {}
         self.disk: ThreadDisk
         self.host: Host
         self.group: Group
@@ -109,24 +121,19 @@ class Server:
         peers = self._listen("--listen-peer-urls", config.listen_peer_urls)
         disk = self.disk = self._open_disk()
         self._closers.append(disk.close)
-        identity = _identity(config, read_identity(disk), self._dice)
+        identity, birth = beginning.begin(config, disk, self._dice, self._joined)
         store = RocksStore(config.data_dir / TABLE, loop.call_soon_threadsafe, observe)
         self._closers.append(store.close)
-        hello = wire.Hello(
-            magic=wire.MAGIC,
-            oldest=wire.OLDEST_VERSION,
-            newest=wire.VERSION,
-            cluster=identity.cluster,
-            member=identity.member,
-            disk=identity.disk,
-            consensus=RAFT.name,
-            channel=0,
-        )
-        network = TcpNetwork(loop, hello, peers, self._admit)
+        network = TcpNetwork(loop, hello_of(*identity), peers, self._admit)
+        network.was_removed, network.tell_roster = self._was_removed, self._tell_roster
         self._closers.append(network.close)
+        self._addresses = beginning.addresses(birth)
         self.host = self._make_host(identity, disk, store, network)
-        voters = Configuration(tuple(sorted(config.member_ids().values())))
+        voters = Configuration(birth.voters)
         self.group = self.host.open_group(DEFAULT_GROUP, RAFT, Database, voters, config.settings)
+        self.roster = Roster(self.host, self.group, birth, config.settings.election_timeout // 2)
+        if self._was_removed(identity.member):
+            raise self._removed()
         self._make_services(Traffic(lambda: (network.sent_bytes, network.received_bytes)))
 
     def _open_disk(self) -> ThreadDisk:
@@ -148,11 +155,11 @@ class Server:
             store=store,
             network=network,
             dice=random.Random(self._dice.getrandbits(64)),
-            addresses=self.config.peer_addresses(),
+            addresses=self._addresses,
             metrics=self._metrics,
         )
         self._closers.append(host.stop)
-        host.on_failure = lambda failure: self.stop(f"the disk failed: {failure}")
+        host.on_failure = self._failed
         return host
 
     def _make_services(self, traffic: Traffic) -> None:
@@ -160,7 +167,7 @@ class Server:
         self.member = Member(
             self.host,
             self.group,
-            config.peer_addresses(),
+            self._addresses,
             bound=config.request_bound(),
             patience=3 * config.settings.election_timeout,
             max_request_bytes=config.max_request_bytes,
@@ -185,6 +192,30 @@ class Server:
             sockets.append(sock)
         return sockets
 
+    def _failed(self, failure: StorageError) -> None:
+        self.stop(f"the disk failed: {failure}" if not isinstance(failure, Removed) else str(self._removed()))
+
+    def _removed(self) -> Removed:
+        """This member has no part in the cluster any more, and its directory says so from now on."""
+        reason = f"member {self.host.identity.member:x} ({self.config.name}) was removed from the cluster"
+        beginning.note_removal(self.config, reason)
+        return Removed(f"{reason}: it takes no further part, and its data directory, {self.config.data_dir}, can go")
+
+    def _was_removed(self, member: NodeId) -> bool:
+        view = view_of(self.host, self.group)
+        place = None if view is None else view.places.get(member)
+        return place is not None and place.standing is Standing.REMOVED
+
+    def _tell_roster(self, tell: Callable[[wire.Roster | None], None]) -> None:
+        """To a newcomer: the members as they are now, who may be more than this one has heard of."""
+
+        def ready(error: OstrakaError | None) -> None:
+            infos = known_members(self.member) if error is None else None
+            listed = infos and tuple(wire.Listed(each.id, each.name, each.peer_urls) for each in infos)
+            tell(wire.Roster(listed) if listed else None)
+
+        self.group.read_index(ready)
+
     def _admit(self, hello: wire.Hello) -> str:
         """A member's disk is registered: one that comes with another has forgotten what it promised."""
         known: Members = self.group.query(ListMembers())
@@ -200,6 +231,7 @@ class Server:
         """Serve until `stop`; returns why it ended, "" for in order."""
         self.host.start()
         Expiry(self.host, self.group, self.config.settings.election_timeout).start()
+        self.roster.start()
         await self.listener.start(self._clients)
         publishing = self.loop.create_task(self._publish())
         reason = await self.outcome
@@ -231,6 +263,9 @@ class Server:
             reply = await self._proposed(request)
             if isinstance(reply, Done):
                 break
+            if reply == failures.REMOVED:
+                self.host.expelled()
+                return
             if isinstance(reply, Failure):
                 self.stop(f"the cluster refuses this member: {reply.message}")
                 return
@@ -273,18 +308,9 @@ def config_bound(config: ServerConfig) -> float:
     return config.request_bound() / SECOND
 
 
-def _identity(config: ServerConfig, found: Identity | None, dice: random.Random) -> Identity:
-    """Who this process is: the ids by the flags, the disk's by what stands on it. Raises WrongIdentity."""
-    if found is None:
-        if config.existing:
-            raise WrongIdentity(
-                f"--initial-cluster-state is existing, and {config.data_dir} holds no data: joining a running cluster "
-                "with an empty disk is not built yet; give the data directory of this member"
-            )
-        return Identity(config.cluster_id, config.me, dice.getrandbits(63) + 1)
-    wanted = Identity(config.cluster_id, config.me, found.disk)
-    wanted.require(found, str(config.data_dir))
-    return wanted
+def hello_of(cluster: int = 0, member: NodeId = 0, disk: int = 0) -> wire.Hello:
+    """How this process presents itself to the others; without ids, as a newcomer."""
+    return wire.Hello(wire.MAGIC, wire.OLDEST_VERSION, wire.VERSION, cluster, member, disk, RAFT.name, channel=0)
 
 
 def refuse_foreign(data_dir: Path) -> None:
@@ -344,7 +370,8 @@ def serve(config: ServerConfig, warnings: Iterable[str]) -> int:
 async def _serve(config: ServerConfig) -> int:
     loop = asyncio.get_running_loop()
     try:
-        server = Server(loop, config)
+        joined = await beginning.join(config, hello_of()) if beginning.must_ask(config) else None
+        server = Server(loop, config, joined)
     except (OstrakaError, OSError) as error:
         log.critical("can't start: %s%s", error, full_disk_advice(str(error), config.data_dir))
         return 1
@@ -353,10 +380,10 @@ async def _serve(config: ServerConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     log.info(
-        "member %x of cluster %x: %d members, data in %s",
+        "member %x of cluster %x: %s, data in %s",
         server.member.id,
         server.member.cluster_id,
-        len(config.initial_cluster),
+        "joining" if joined else f"{len(server.group.status().members.everyone())} members",
         config.data_dir,
     )
     tune_collector()

@@ -23,7 +23,6 @@ from ostraka.model.requests import Entry
 from ostraka.node.clock import Timer
 from ostraka.server.calls import (
     MAX_UNREAD_IN_ALL,
-    NOT_FOR_LEARNERS,
     SERVER_STOPPED,
     Refusal,
     malformed,
@@ -75,8 +74,6 @@ class Watch:
         self.tally.started += 1
         stream = WatchStream(self, call)
         refusal = self.member.gate(call)
-        if self.member.id in self.member.group.status().members.learners:
-            refusal = NOT_FOR_LEARNERS
         if refusal is not None:
             stream.end(refusal)
         else:

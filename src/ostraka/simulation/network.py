@@ -6,12 +6,12 @@ as TCP under TLS promises; nothing else is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Final
 from zlib import crc32
 
-from ostraka.model.ids import MILLISECOND, Dice, Duration, NodeId, roll
+from ostraka.model.ids import MILLISECOND, Dice, Duration, Index, NodeId, roll
 from ostraka.simulation.process import Computer, Heap, Process
 from ostraka.transport.network import Channel, Receiver
 
@@ -33,10 +33,9 @@ class Weather:
 class Wires:
     """Everything between the computers."""
 
-    def __init__(self, world: Heap, computers: Mapping[NodeId, Computer], dice: Dice) -> None:
+    def __init__(self, world: Heap, dice: Dice) -> None:
         self.weather: Final = Weather()
         self._world: Final = world
-        self._computers: Final = computers
         self._dice: Final = dice
         self.overhear: Callable[[NodeId, NodeId, bytes], None] = lambda sender, to, frame: None
         self._cut: set[Link] = set()
@@ -58,14 +57,14 @@ class Wires:
         """All links carry again."""
         mended, self._cut = sorted(self._cut), set()
         for link in mended:
-            self._tell(link, up=True)
+            self._come_up(link)
 
     def break_link(self, link: Link) -> None:
         """A connection breaks: what is under way is lost."""
         self._breaks[link] = self._breaks.get(link, 0) + 1
         self._tell(link, up=False)
         if link not in self._cut:
-            self._tell(link, up=True)
+            self._come_up(link)
 
     def died(self, node: NodeId) -> None:
         """Its peers notice that connections break. What is under way may reach even the next life."""
@@ -75,16 +74,38 @@ class Wires:
                 self._breaks[peer, node] = self._breaks.get((peer, node), 0) + 1
             self._tell((peer, node), up=False)
 
-    def connected(self, endpoint: Endpoint, peers: list[NodeId]) -> None:
-        """A process has named its peers: links come up."""
-        for peer in peers:
-            if peer in self._endpoints:
-                self._tell((endpoint.node, peer), up=True)
-                self._tell((peer, endpoint.node), up=True)
+    def connected(self, endpoint: Endpoint, former: Set[NodeId]) -> None:
+        """A process has named its peers: links come up, and those to former ones are gone."""
+        node = endpoint.node
+        for peer in sorted(former - endpoint.peers):
+            self._breaks[node, peer] = self._breaks.get((node, peer), 0) + 1
+            self._tell((node, peer), up=False)
+            self._tell((peer, node), up=False)
+        for peer in sorted(self._endpoints):
+            if peer != node and peer not in former:
+                self._come_up((node, peer))
+                self._come_up((peer, node))
+
+    def _come_up(self, link: Link) -> None:
+        """The first of the link has a connection to the other again, or learns that it was removed."""
+        node, peer = (self._endpoints.get(end) for end in link)
+        if node is None or peer is None or link in self._cut:
+            return
+        if peer.was_removed(node.node):
+            if (peer.node, node.node) not in self._cut and peer.node in node.peers:
+                delay = self.weather.delay + roll(self._dice, 4 * self.weather.delay)
+                self._world.at(self._world.now + delay, partial(node.post, lambda receiver: receiver.expelled()))
+        elif node.knows(peer) and peer.knows(node):
+            self._tell(link, up=True)
 
     def carry(self, link: Link, frame: bytes, channel: Channel) -> None:
         """A frame sets out."""
         weather, dice = self.weather, self._dice
+        sender, receiver = (self._endpoints.get(end) for end in link)
+        if sender is not None and receiver is not None and not (sender.knows(receiver) and receiver.knows(sender)):
+            self._world.note(f"n{link[0]} to n{link[1]}: refused, {len(frame)} bytes")
+            self._come_up(link)
+            return
         if link in self._cut:
             self._world.note(f"n{link[0]} to n{link[1]}: cut, {len(frame)} bytes")
             return
@@ -137,21 +158,27 @@ class Endpoint:
         self._wires: Final = wires
         self._computer: Final = computer
         self._process: Final = process
+        self.peers: Set[NodeId] = frozenset()
+        self.was_removed: Callable[[NodeId], bool] = lambda node: False
         self._receiver: Receiver | None = None
-        self._peers: list[NodeId] = []
+        self._configured: Index = 0
 
     def start(self, receiver: Receiver) -> None:
         self._computer.effect("start")
         self._receiver = receiver
 
-    def connect(self, members: Mapping[NodeId, str]) -> None:
+    def connect(self, members: Mapping[NodeId, str], configured: Index = 0) -> None:
         self._computer.effect("connect")
-        self._peers = [member for member in sorted(members) if member != self.node]
-        self._wires.connected(self, self._peers)
+        former, self.peers = self.peers, members.keys() - {self.node}
+        self._configured = configured
+        self._wires.connected(self, former)
+
+    def knows(self, other: Endpoint) -> bool:
+        """Does it let the other in? Who goes by a newer configuration may be a member that this one never heard of."""
+        return other.node in self.peers or (other._configured > self._configured and self.node in other.peers)
 
     def send(self, to: NodeId, frame: bytes, channel: Channel = Channel.CONSENSUS) -> None:
         self._computer.effect("send")
-        assert to in self._peers, f"n{self.node} sends to n{to}, which it is not connected to"
         self._wires.overhear(self.node, to, frame)
         self._wires.carry((self.node, to), frame, channel)
 

@@ -73,8 +73,7 @@ class World:
         self.nodes: Final = list(plan.members.voters)
         self.judge: Final = Judge(self)
         self.members: Final = {node: Member(self, node, plan) for node in self.nodes}
-        computers = {node: member.computer for node, member in self.members.items()}
-        self.wires: Final = Wires(self, computers, self.dice("network"))
+        self.wires: Final = Wires(self, self.dice("network"))
         self.wires.overhear = self.judge.sent
         self.workload: Final = WORKLOADS[workload](self, dice)
         self._workload_name: Final = workload

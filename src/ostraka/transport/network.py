@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Protocol
 
-from ostraka.model.ids import NodeId
+from ostraka.model.ids import Index, NodeId
 
 
 class Channel(IntEnum):
@@ -28,6 +28,9 @@ class Receiver(Protocol):
     def link_down(self, peer: NodeId) -> None:
         """Frames for this peer that were sent lately may be lost."""
 
+    def expelled(self) -> None:
+        """A member says that this one was removed from the cluster, for ever."""
+
 
 class Network(Protocol):
     """Carries frames between members: it may lose, delay, double and reorder them, and never alters them."""
@@ -35,8 +38,12 @@ class Network(Protocol):
     def start(self, receiver: Receiver) -> None:
         """Begin to carry; `receiver` is called from the loop, never from inside a call to the network."""
 
-    def connect(self, members: Mapping[NodeId, str]) -> None:
-        """These are the others, each with its peer URL: keep links to them, and to nobody else."""
+    def connect(self, members: Mapping[NodeId, str], configured: Index = 0) -> None:
+        """These are the others, each with its peer URL: keep links to them, and to nobody else.
+
+        `configured`: how far in the log that is known. One who goes by a newer configuration is let in, too: it may
+        have what we lack.
+        """
 
     def send(self, to: NodeId, frame: bytes, channel: Channel = Channel.CONSENSUS) -> None:
         """Send a frame, or drop it where there is no link or its queue is full."""

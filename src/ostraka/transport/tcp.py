@@ -1,7 +1,8 @@
 """The peers' network over TCP: two connections for each pair of members, one of them for bulk.
 
 The member with the lower id dials and says `Hello`; the other answers with its own, and the first says it
-once more to confirm. Either may refuse instead: with a reason, which both sides log. Frames are gathered
+once more to confirm. Either may refuse instead: with a reason, which both sides log. The member with the higher id
+dials when it has waited for long: the other may not know of it yet, or may have removed it. Frames are gathered
 during a turn of the loop and leave in one write. A link whose queue is full drops frames: the engines
 expect a network that loses.
 """
@@ -19,22 +20,26 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ostraka.model.ids import NodeId
+from ostraka.model.ids import Index, NodeId
 from ostraka.transport import wire
 from ostraka.transport.network import Channel, Receiver
-from ostraka.transport.wire import Hello
+from ostraka.transport.wire import Hello, Roster
 
 MAX_QUEUED: Final = 64 << 20  # Bytes waiting to be sent on one connection; above it frames are dropped.
 FIRST_RETRY: Final = 0.05  # Seconds before a lost connection is dialled again; doubled up to LAST_RETRY.
 LAST_RETRY: Final = 1.0
 MAX_COMPLAINTS: Final = 1000  # Different ones remembered, so that noise from outside can't fill memory or log.
 MAX_STRANGERS: Final = 256  # Callers who have not said who they are; one more is sent away.
+LONELY: Final = 2.0  # Seconds without a connection after which the member with the higher id dials.
 PATIENCE: Final = 5.0  # Seconds in which a hello must come, and sent bytes must be acknowledged.
 
 log = logging.getLogger("ostraka.peers")
 
 Admit = Callable[[Hello], str]
 """Why the node won't talk to this caller, beyond what `wire.judge` finds; "" if it will."""
+
+TellRoster = Callable[[Callable[[Roster | None], None]], None]
+"""Calls back, once, with the members as they are now, or with None where that can't be known."""
 
 
 class TcpNetwork:
@@ -49,8 +54,10 @@ class TcpNetwork:
     ) -> None:
         """`sockets` listen already, so that a port in use is found before anything else is begun."""
         self.loop: Final = loop
-        self.hello: Final = hello
+        self.hello = hello
         self.admit = admit
+        self.was_removed: Callable[[NodeId], bool] = lambda member: False  # From the cluster, for ever.
+        self.tell_roster: TellRoster = lambda tell: tell(None)
         self.members: Mapping[NodeId, str] = {}
         self.receiver: Receiver | None = None
         self.sent_bytes = 0
@@ -68,20 +75,20 @@ class TcpNetwork:
         self.receiver = receiver
         self._starting = self.loop.create_task(self._listen())
 
-    def connect(self, members: Mapping[NodeId, str]) -> None:
+    def connect(self, members: Mapping[NodeId, str], configured: Index = 0) -> None:
         others = {member: url for member, url in members.items() if member != self.hello.member}
         changed = {member for member in self.members if self.members[member] != others.get(member)}
+        self.hello = msgspec.structs.replace(self.hello, configured=configured)
+        changed |= {link.peer for link in self._links.values() if link.peer not in others and not link.ahead}
         self.members = others
         for key in sorted(key for key in self._dialers if key[0] in changed):
             self._dialers.pop(key).cancel()
         for key in sorted(key for key in self._links if key[0] in changed):
             self._links[key].close()
         for member in sorted(others):
-            if member > self.hello.member:
-                for channel in Channel:
-                    if (member, channel) not in self._dialers:
-                        task = self.loop.create_task(self._dial(member, channel))
-                        self._dialers[member, channel] = task
+            for channel in Channel:
+                if (member, channel) not in self._dialers:
+                    self._dialers[member, channel] = self.loop.create_task(self._dial(member, channel))
 
     def send(self, to: NodeId, frame: bytes, channel: Channel = Channel.CONSENSUS) -> None:
         link = self._links.get((to, channel))
@@ -107,9 +114,13 @@ class TcpNetwork:
             self._servers.append(server)
 
     async def _dial(self, member: NodeId, channel: Channel) -> None:
-        """Keep this connection up for as long as the peer is a member."""
+        """Keep this connection up for as long as the peer is a member; one with a lower id is to dial us."""
         wait = FIRST_RETRY
         while True:
+            while member < self.hello.member:
+                await asyncio.sleep(LONELY)
+                if (member, channel) not in self._links:
+                    break
             try:
                 connection = await self._call(member, channel)
                 await connection.closed
@@ -202,6 +213,12 @@ class _Connection(asyncio.Protocol):
         self.name = "a peer"
         self._counted = False  # Among the strangers.
         self._greeted = False  # At the accepting end: the caller's first hello was good.
+        self._its_configured: Index = 0
+
+    @property
+    def ahead(self) -> bool:
+        """Does the peer go by a newer configuration than we do? Then it may be a member that we don't know of yet."""
+        return self._its_configured > self.network.hello.configured
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -290,13 +307,18 @@ class _Connection(asyncio.Protocol):
             hello = wire.decode_hello(frame)
         except (msgspec.DecodeError, msgspec.ValidationError):
             return self._refuse("this is not an Ostraka peer port")
+        if hello.channel == wire.NEWCOMER and not self.dials:
+            return self._meet_newcomer(hello)
         if hello.member in self.network.members:
             self.name = self.network.members[hello.member]
         if hello.refusal:
-            self.network.complain(self.name, f"the member refuses the connection: {hello.refusal}")
-            self.close()
+            self._refused(hello)
             return False
-        reason = wire.judge(hello, self.network.hello) or self._stranger(hello) or self.network.admit(hello)
+        self._its_configured = hello.configured
+        reason = wire.judge(hello, self.network.hello)
+        if not reason and self.network.was_removed(hello.member):
+            return self._refuse(f"member {hello.member:x} was removed from the cluster", removed=True)
+        reason = reason or self._stranger(hello) or self.network.admit(hello)
         if reason:
             return self._refuse(reason)
         self.peer = hello.member
@@ -322,20 +344,50 @@ class _Connection(asyncio.Protocol):
     def _stranger(self, hello: Hello) -> str:
         if hello.channel not in tuple(Channel):
             return f"there is no channel {hello.channel}"
-        if hello.member not in self.network.members:
+        if hello.member not in self.network.members and not self.ahead:
             return f"{hello.member:x} is not a member of this cluster"
         if self.dials and hello.member != self.peer:
             return f"member {self.peer:x} was called, and {hello.member:x} answered: compare the peer URLs"
         return ""
 
-    def _refuse(self, reason: str) -> bool:
+    def _meet_newcomer(self, hello: Hello) -> bool:
+        """It asks who the members are, and is told by itself: a member it becomes on another connection."""
+        mine = self.network.hello
+        reason = wire.judge(msgspec.structs.replace(hello, cluster=mine.cluster), mine)
+        if reason:
+            return self._refuse(reason)
+        self.network.tell_roster(self._tell)
+        return False
+
+    def _tell(self, roster: Roster | None) -> None:
+        if roster is None:
+            self._say_hello("who the members are can't be told just now: there is no leader")
+        else:
+            self._say_hello("")
+            self._write(wire.encode(roster))
+        self.close()
+
+    def _refused(self, hello: Hello) -> None:
+        """The other side won't have us."""
+        self.network.complain(self.name, f"the member refuses the connection: {hello.refusal}")
+        self.close()
+        mine = self.network.hello
+        ours = hello.magic == wire.MAGIC and hello.cluster == mine.cluster and hello.consensus == mine.consensus
+        if hello.removed and ours and self.network.receiver is not None:
+            self.network.receiver.expelled()
+
+    def _refuse(self, reason: str, removed: bool = False) -> bool:
         self.network.complain(self.name, f"connection refused: {reason}")
-        self._say_hello(reason)
+        self._say_hello(reason, removed)
         self.close()
         return False
 
-    def _say_hello(self, refusal: str) -> None:
-        hello = msgspec.structs.replace(self.network.hello, channel=int(self.channel), refusal=refusal)
-        frame = wire.encode(hello)
+    def _say_hello(self, refusal: str, removed: bool = False) -> None:
+        hello = self.network.hello
+        self._write(
+            wire.encode(msgspec.structs.replace(hello, channel=int(self.channel), refusal=refusal, removed=removed))
+        )
+
+    def _write(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(len(frame).to_bytes(wire.LENGTH_BYTES, "big") + frame)

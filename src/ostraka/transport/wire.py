@@ -34,6 +34,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     consensus: str  # The engine's name: members with different engines can't form a group.
     channel: int
     refusal: str = ""  # Set where the other side's hello was not accepted: the reason, for its log.
+    configured: Index = 0  # How far in the log that is known by which the caller knows who the members are.
+    removed: bool = False  # With a refusal: the other side was removed from the cluster, for ever.
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -75,11 +77,31 @@ class NoChunk(Frame, frozen=True, gc=False, tag=4):
     pull: int
 
 
+NEWCOMER: Final = 0xFF
+"""The `Hello.channel` of one who doesn't know yet who it is, and asks for the `Roster`; its ids count for nothing."""
+
+
+class Listed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A member as a newcomer needs to know it."""
+
+    member: NodeId
+    name: str  # Empty for one that has not been started yet.
+    peer_urls: tuple[str, ...]
+
+
+class Roster(Frame, frozen=True, gc=False, tag=5):
+    """The answer to a newcomer: all members, as of the moment when it asked or later."""
+
+    members: tuple[Listed, ...]
+
+
 AnyFrame = Said | AskChunk | Chunk | NoChunk
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_frame = msgspec.msgpack.Decoder(AnyFrame).decode
 """The frame in these bytes. Raises `msgspec.DecodeError`."""
+decode_roster = msgspec.msgpack.Decoder(Roster).decode
+"""The roster in these bytes. Raises `msgspec.DecodeError`."""
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 """The hello in these bytes. Raises `msgspec.DecodeError`."""
 

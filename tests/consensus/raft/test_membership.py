@@ -21,9 +21,17 @@ from ostraka.consensus.raft.messages import (
     Vote,
 )
 from ostraka.model.effects import Discarded, Done, FetchSnapshot, Lost, MembersActive, Rejected, Why
-from ostraka.model.events import ChangeMembers, Receive, SnapshotFetched, SnapshotInstalled, TransferLeadership
+from ostraka.model.events import (
+    ChangeMembers,
+    Propose,
+    Read,
+    Receive,
+    SnapshotFetched,
+    SnapshotInstalled,
+    TransferLeadership,
+)
 from ostraka.model.ids import ORIGIN, Position
-from ostraka.model.requests import Entry, Kind, Members, SnapshotMeta
+from ostraka.model.requests import Entry, Kind, Members, Request, SnapshotMeta
 
 from .lone import THREE, Lone, entries
 
@@ -199,8 +207,48 @@ def test_a_new_voter_that_is_never_heard_of_is_given_up() -> None:
 def test_a_learner_that_was_there_before_stays_when_it_is_too_slow() -> None:
     before = Members((1, 2, 3), (4,))
     lone = Lone(members=before).lead()
+    for number in range(20):
+        lone.propose(number + 10)
+        committed(lone, 2, 4)
+    lone.propose(6)
+    committed(lone, 2)
     lone.do(ChangeMembers(7, Members((1, 2, 3, 4))))
+    assert not lone.all(Rejected) and lone.replica.members == before, "one entry is missing"
     assert until_refused(lone) == [Rejected((7,), Why.BEHIND, 1)] and lone.replica.members == before
+
+
+def test_a_learner_that_is_not_in_sync_is_not_promoted_by_command() -> None:
+    """Whoever asks learns it at once: it may never have been started."""
+    before = Members((1, 2, 3), (4,))
+    lone = Lone(members=before).lead()
+    lone.do(ChangeMembers(7, Members((1, 2, 3, 4))))
+    assert lone.all(Rejected) == [Rejected((7,), Why.BEHIND, 1)] and lone.replica.members == before
+    committed(lone, 2, 4)
+    lone.do(later=lone.settings.election_timeout // 2)
+    lone.acknowledge(2, 3)
+    lone.do(ChangeMembers(8, Members((1, 2, 3, 4))), later=lone.settings.election_timeout // 2)
+    assert lone.all(Rejected) == [Rejected((8,), Why.BEHIND, 1)], "it was, but has been silent"
+    lone.acknowledge(2, 3, 4)
+    lone.do(ChangeMembers(9, Members((1, 2, 3, 4))))
+    assert members_appended(lone) == [Members((1, 2, 3, 4))]
+
+
+def test_who_was_removed_waits_for_nobody() -> None:
+    """Nobody would answer it: its callers are told at once, and so are those who come later."""
+    lone = Lone(members=THREE)
+    lone.do(Read((5,)), Propose(((6, Request(b"x")),)))
+    lone.receive(2, Append(1, ORIGIN, (*entries(1), configuration(2, 1, Members((2, 3)))), 2, 0))
+    [rejected] = lone.all(Rejected)
+    assert set(rejected.tokens) == {5, 6} and rejected.why is Why.NOT_A_MEMBER
+    lone.do(Read((7,)))
+    assert lone.all(Rejected) == [Rejected((7,), Why.NOT_A_MEMBER, 2)] and lone.replica.own_bytes == 0
+
+
+def test_a_leader_that_was_removed_still_answers() -> None:
+    lone = Lone().lead()
+    committed(lone, 2)
+    lone.do(ChangeMembers(7, Members((2, 3))), Read((8,)))
+    assert not lone.all(Rejected)
 
 
 def test_nothing_changes_before_an_entry_of_the_term_is_committed() -> None:

@@ -9,7 +9,8 @@ Words:    members are the paper's configuration; outgoing voters are C-old of a 
 Departs:  the leader chooses: one voter more or less is a single step, anything else goes through a joint
           configuration. A voter that is new is a learner first, by itself, in a configuration of its own. A change
           that began elsewhere than it was asked for is refused, so two that were thought of at once can't undo
-          one another. A removed leader hands over rather than falling silent.
+          one another. A learner that is promoted by command must be in sync already. A removed leader hands over
+          rather than falling silent.
 Evidence: tests/consensus/raft/test_membership.py, tests/stories/raft/test_members.py, tests/stories/raft/members.story,
           tests/consensus/test_engine_contract.py, invariants.OneChangeAtATime.
 """
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 ROUNDS = 10
 """A new voter that hasn't caught up after so many rounds is too slow. (Thesis §4.2.1)"""
+
+IN_SYNC = 9, 10
+"""A learner is promoted by command only if it has so much of the log, and has spoken lately: see `lags`. (etcd)"""
 
 SILENT_FOR = 10
 """Election timeouts without a word after which a new voter is given up."""
@@ -93,6 +97,7 @@ def take_effect(me: Replica) -> None:
     me.members = members
     me.quorum = quorum_of(members)
     me.peers = frozenset(members.everyone()) - {me.id}
+    me.belongs = me.id in members.everyone()
     if isinstance(me.role, Leader):
         known, last = me.role.progress, me.log.last.index
         me.role.progress = {peer: known.get(peer) or Progress(next=last, heard=me.now) for peer in sorted(me.peers)}
@@ -114,6 +119,20 @@ def forget_replaced(me: Replica) -> None:
         while len(me.configurations) > 1 and me.configurations[1][0] <= me.commit:
             del me.configurations[0]
         take_effect(me)
+
+
+def stay_outside(me: Replica) -> None:
+    """Nobody answers one who is no member, so those who wait are told at once. A leader first hands over."""
+    if isinstance(me.role, Leader) or not (me.held or me.asked or me.incoming or me.reading):
+        return
+    tokens = [token for waiting in me.held.values() for token in waiting.tokens]
+    tokens += [token for asked in me.asked for token in asked.tokens]
+    tokens += [token for token, _ in me.incoming] + me.reading
+    me.own_bytes -= sum(len(waiting.batch.requests) for waiting in me.held.values())
+    me.held.clear()
+    me.asked.clear()
+    me.incoming, me.reading = [], []
+    me.out.append(Rejected(tuple(tokens), Why.NOT_A_MEMBER, me.leader))
 
 
 # Who asks.
@@ -158,9 +177,19 @@ def take_on(me: Replica, role: Leader, change: Change, base: Members | None) -> 
         return Why.CHANGING
     if base is not None and tidy(base) != tidy(me.members):
         return Why.CHANGED
+    promoted = sorted(set(change.target.voters) & set(me.members.learners))
+    if any(lags(me, role.progress[node]) for node in promoted):
+        return Why.BEHIND
     change.target = tidy(change.target)
     role.change = change
     return None
+
+
+def lags(me: Replica, learner: Progress) -> bool:
+    """Is it so far behind, or silent, that whoever wants it promoted shall not wait for it?"""
+    numerator, denominator = IN_SYNC
+    silent = learner.heard <= me.now - me.settings.election_timeout
+    return silent or learner.match * denominator < me.log.last.index * numerator
 
 
 def end(me: Replica, role: Leader, change: Change, why: Why | None = None) -> None:

@@ -76,6 +76,7 @@ class Replica:
         self.configurations: list[tuple[Index, Members]] = [(applied.index, applied.members)]
         self.members = applied.members
         self.peers: frozenset[NodeId] = frozenset()
+        self.belongs = False  # To the latest configuration.
         self.quorum: Quorum = quorum_of(applied.members)
 
         # Saves.
@@ -118,6 +119,8 @@ class Replica:
         if not isinstance(self.role, Stopped):
             leadership.watch_the_time(self)
             requests.expire(self)
+            if not self.belongs:
+                membership.stay_outside(self)
             requests.submit(self)
             reads.submit(self)
             if isinstance(self.role, Leader):
@@ -154,6 +157,7 @@ class Replica:
             commit=self.commit,
             applied=self.applied,
             members=self.members,
+            configured=self.configurations[-1][0],
         )
 
     def hard_state(self) -> tuple[Record, ...]:

@@ -1,0 +1,144 @@
+"""Who the members are and where, and what is left to do about it: for each member, while it runs.
+
+The first members say where they all are. The leader lets a member vote that was added for that, once it has caught up.
+And whoever was removed ends. No asyncio and no threads: the simulator runs this very code.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ostraka.database.commands import Found, ListMembers, Registration, encode
+from ostraka.database.commands import Members as Known
+from ostraka.database.members import Place, Standing
+from ostraka.errors import OstrakaError, StorageError
+from ostraka.model.ids import Duration, NodeId
+from ostraka.model.machine import Outcome
+from ostraka.model.requests import Entry, Members, Request
+from ostraka.node.group import Group
+from ostraka.node.host import Host
+from ostraka.storage.birth import Birth
+
+
+class View(msgspec.Struct, frozen=True):
+    """The members as one node's applied state has them."""
+
+    configuration: Members
+    places: dict[NodeId, Place]
+    registrations: dict[NodeId, Registration]
+
+    @property
+    def started(self) -> frozenset[NodeId]:
+        """Who has ever announced itself. (etcd: has a name)"""
+        return frozenset(self.registrations)
+
+    @property
+    def voters(self) -> tuple[NodeId, ...]:
+        """Who votes, or was added to vote and has yet to catch up: to etcd, those are voters from the beginning."""
+        waiting = [node for node in self.configuration.learners if self.is_to_vote(node)]
+        return tuple(sorted({*self.configuration.voters, *waiting}))
+
+    def is_to_vote(self, node: NodeId) -> bool:
+        """Was it added to vote?"""
+        place = self.places.get(node)
+        return place is not None and place.promote
+
+    def with_voter(self, node: NodeId) -> Members:
+        """The configuration in which this one votes."""
+        learners = tuple(each for each in self.configuration.learners if each != node)
+        return Members(tuple(sorted({*self.configuration.voters, node})), learners)
+
+    def without(self, node: NodeId) -> Members:
+        """The configuration that this one is not in."""
+        now = self.configuration
+        return Members(*(tuple(each for each in ids if each != node) for ids in (now.voters, now.learners)))
+
+
+def view_of(host: Host, group: Group) -> View | None:
+    """The members as they are here; None if the state can't be read, which ends this node."""
+    try:
+        known: Known = group.query(ListMembers())
+    except StorageError as failure:
+        host.fail(failure)
+        return None
+    registrations = {each.member.id: each for each in known.registrations}
+    return View(group.meta.members, dict(known.places), registrations)
+
+
+def may_promote(view: View, node: NodeId) -> bool:
+    """Would those who were ever started still be a majority of the voters? (etcd: strict reconfiguration check)"""
+    voters = {*view.configuration.voters, node}
+    return len(voters & view.started) >= len(voters) // 2 + 1
+
+
+class Roster:
+    """Looks after the members of one group, from one of its nodes."""
+
+    def __init__(self, host: Host, group: Group, birth: Birth, period: Duration) -> None:
+        """`period`: how often to look after them."""
+        self.host: Final = host
+        self.group: Final = group
+        self._birth: Final = birth
+        self._period: Final = period
+        self._asked = False  # Something that it wants done is under way.
+        self._addresses: dict[NodeId, str] = {node: urls[0] for node, urls in birth.peer_urls.items() if urls}
+        host.address_of = self._address_of
+        group.observers.append(self._applied)
+
+    def start(self) -> None:
+        """Look now, and then every period."""
+        if self.host.stopped:
+            return
+        self.host.clock.call_at(self.host.clock.now() + self._period, self.start)
+        self._look()
+
+    def _look(self) -> None:
+        view = view_of(self.host, self.group)
+        if view is None or self._leave_if_removed(view) or self._asked:
+            return
+        unplaced = [node for node in self._birth.voters if node not in view.places]
+        if unplaced:
+            peers = tuple((node, self._birth.peer_urls[node]) for node in self._birth.voters)
+            self._asked = True
+            self.group.propose(Request(encode(Found(peers))), lambda reply, error: self._answered(error))
+        elif self.group.role == "leader":
+            self._promote(view)
+
+    def _promote(self, view: View) -> None:
+        for node in view.configuration.learners:
+            if view.is_to_vote(node) and node in view.started and may_promote(view, node):
+                self._asked = True
+                self.group.change_members(view.with_voter(node), self._answered, view.configuration)
+                return
+
+    def _answered(self, error: OstrakaError | None) -> None:
+        self._asked = False  # Whatever it came to will be seen.
+
+    def _applied(self, entry: Entry, outcome: Outcome) -> None:
+        if outcome.moved:
+            self.host.clock.call_soon(self._moved)
+
+    def _moved(self) -> None:
+        """Members have come or gone; perhaps it was this one that went."""
+        view = None if self.host.stopped else view_of(self.host, self.group)
+        if view is not None:
+            self._leave_if_removed(view)
+
+    def _leave_if_removed(self, view: View) -> bool:
+        """This member was removed: take no further part. A leader first hands over."""
+        place = view.places.get(self.host.identity.member)
+        if place is None or place.standing is not Standing.REMOVED:
+            return False
+        if self.group.role != "leader":
+            self.host.expelled()
+        return True
+
+    def _address_of(self, node: NodeId) -> str | None:
+        """Where to reach this member: as the cluster has it, else as it was in the beginning."""
+        view = view_of(self.host, self.group)
+        place = None if view is None else view.places.get(node)
+        if place is not None and place.peer_urls:
+            return place.peer_urls[0]
+        return self._addresses.get(node)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ostraka.consensus.raft import RAFT
+from ostraka.consensus.raft.invariants import Invariants
+from ostraka.consensus.raft.replica import Replica
 from ostraka.model import effects as do
 from ostraka.model import events as ev
 from ostraka.model.engine import Consensus, Engine, Settings, Status
@@ -98,7 +100,7 @@ class Stage:
     `other` are settings by name.
 
     It checks after each step what every engine owes: one leader for an epoch, one entry for an index,
-    no batch executed twice, no token ended twice, no message before its save.
+    no batch executed twice, no token ended twice, no message before its save; and of Raft all its invariants.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Stage:
         self.decided: dict[Index, Entry] = {}
         self.executed: dict[tuple[int, int, int], Index] = {}
         self.leader_of: dict[int, NodeId] = {}
+        self.invariants = Invariants()
         start = (genesis(Members(tuple(range(1, nodes + 1)))), ())
         self.nodes = {n: Node(n, FixedDice(n / 10), start, start) for n in range(1, nodes + 1)}
         for n in range(nodes + 1, nodes + spare + 1):  # They belong to nobody yet.
@@ -193,6 +196,8 @@ class Stage:
         if now.role == "leader":
             first = self.leader_of.setdefault(now.epoch, node.id)
             assert first == node.id, f"epoch {now.epoch}: n{first} and n{node.id} both lead"
+        if isinstance(node.replica, Replica):
+            self.invariants.observe(node.replica)
         assert now.commit <= now.last, f"n{node.id} takes {now.commit} as committed, and has {now.last}"
         if before is not None:
             assert now.commit >= before.commit, f"n{node.id}'s commit went back from {before.commit} to {now.commit}"

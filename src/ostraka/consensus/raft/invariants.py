@@ -1,8 +1,11 @@
 """What must always be true: Raft's own properties, as observers of replicas.
 
-Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figure 3, §6.
-Words:    to observe is to look at one replica after its turn. A replica in a new life is a new object.
-Departs:  state machine safety is observed where an entry is decided, before it is applied.
+Follows:  Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", Figure 3, §6; and the invariants
+          of etcd's model in TLA+ (etcd-io/raft, tla/etcdraft.tla), whose names are given as "model".
+Words:    to observe is to look at one replica after its turn. A replica in a new life is a new object. While a node is
+          down its last object stands for it; the next one shows what its disk has kept.
+Departs:  state machine safety is observed where an entry is decided, before it is applied. Two invariants of the
+          model do not hold as they are written there; see `MoreUpToDateCorrect` and `CommittedIsDurable`.
 Evidence: tests/consensus/raft/test_invariants.py breaks each of them.
 
 Observers see only what has changed since they last looked at that replica, so they can run after each turn of a long
@@ -15,6 +18,7 @@ from itertools import pairwise
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Term
 from ostraka.consensus.raft.replica import Replica
 from ostraka.consensus.raft.roles import Leader
@@ -43,12 +47,11 @@ class TermsAndCommitNeverGoBack:
         assert replica.applied <= replica.decided <= replica.commit <= replica.log.last.index, (
             f"n{replica.id}: not applied ≤ decided ≤ commit ≤ last: {now}, {replica.log.last}"
         )
-        assert replica.decided <= replica.saved, f"n{replica.id} decided {replica.decided}, saved {replica.saved}"
         self.seen[replica] = now
 
 
 class ElectionSafety:
-    """At most one leader can be elected in a given term. (Raft, Figure 3)"""
+    """At most one leader can be elected in a given term. (Raft, Figure 3; model: MoreThanOneLeaderInv)"""
 
     def __init__(self) -> None:
         self.leader_of: dict[Term, NodeId] = {}
@@ -57,6 +60,27 @@ class ElectionSafety:
         if isinstance(replica.role, Leader):
             first = self.leader_of.setdefault(replica.term, replica.id)
             assert first == replica.id, f"term {replica.term}: n{first} and n{replica.id} both lead"
+
+
+class LeaderIsFirst:
+    """Nobody has an entry of a term that its leader doesn't have yet: only it makes them. (Model: ElectionSafetyInv)"""
+
+    def __init__(self) -> None:
+        self.made: dict[
+            Term, tuple[Replica, Index]
+        ] = {}  # The term's leader, and the last entry that it was seen with.
+
+    def observe(self, replica: Replica) -> None:
+        term, index = replica.log.last
+        if isinstance(replica.role, Leader):
+            self.made[replica.term] = (replica, replica.log.last.index)
+        elif term in self.made:
+            leader, made = self.made[term]
+            if index > made and leader.log.last.epoch == term:
+                made = leader.log.last.index  # It died, or its disk did, within a turn that nobody has seen.
+            assert index <= made or leader.id == replica.id, (
+                f"n{replica.id} has {term}.{index}, and n{leader.id} made only {term}.{made}"
+            )
 
 
 class LeaderAppendOnly:
@@ -78,7 +102,7 @@ class LeaderAppendOnly:
 
 
 class LogMatching:
-    """Logs that hold an entry with the same index and term are identical up to it. (Raft, Figure 3)
+    """Logs that hold an entry with the same index and term are identical up to it. (Figure 3; model: LogMatchingInv)
 
     By induction, as in the paper: equal positions have equal entries and equal predecessors.
     """
@@ -110,7 +134,7 @@ class LogMatching:
 
 
 class StateMachineSafety:
-    """No two servers ever apply different entries at the same index. (Raft, Figure 3)"""
+    """No two servers ever apply different entries at the same index. (Raft, Figure 3; model: LogInv)"""
 
     def __init__(self) -> None:
         self.decided: dict[Index, tuple[NodeId, Position]] = {}
@@ -128,30 +152,133 @@ class StateMachineSafety:
         self.upto[replica] = replica.commit
 
 
-class LeaderCompleteness:
-    """An entry committed in a term is in the logs of the leaders of all higher terms. (Raft, Figure 3)"""
+class Committed:
+    """All that was ever committed: by index from 1, each with the term in which it was first seen committed."""
 
     def __init__(self) -> None:
-        # By index from 1, each with the term that it was seen committed in.
-        self.committed: list[tuple[Position, Term]] = []
+        self.entries: list[tuple[Position, Term]] = []
+
+    def learn(self, replica: Replica) -> None:
+        for index in range(len(self.entries) + 1, replica.commit + 1):
+            position = replica.log.position_at(index)
+            if position is None:
+                break  # Compacted before anybody saw it: what follows can't be told apart from a gap.
+            self.entries.append((position, replica.term))
+
+    def are_in(self, log: Log, upto: Index) -> bool:
+        """Does this log hold what is committed, up to this index? By Log Matching the last of it tells."""
+        return upto <= log.base.index or log.position_at(upto) == self.entries[upto - 1][0]
+
+
+class LeaderCompleteness:
+    """An entry committed in a term is in the logs of the leaders of all higher terms.
+
+    (Raft, Figure 3; model: LeaderCompletenessInv)
+    """
+
+    def __init__(self, committed: Committed) -> None:
+        self.committed = committed
         self.checked: dict[Term, Index] = {}  # Up to where that term's leader was compared.
 
     def observe(self, replica: Replica) -> None:
-        log = replica.log
-        for index in range(len(self.committed) + 1, replica.commit + 1):
-            position = log.position_at(index)
-            if position is None:
-                break  # Compacted before anybody saw it: what follows can't be told apart from a gap.
-            self.committed.append((position, replica.term))
         if not isinstance(replica.role, Leader):
             return
-        done = self.checked.get(replica.term, 0)
-        for position, term in self.committed[done:]:
+        log, done = replica.log, self.checked.get(replica.term, 0)
+        for position, term in self.committed.entries[done:]:
             holds = position.index < log.base.index or log.position_at(position.index) == position
             assert holds or term >= replica.term, (
                 f"n{replica.id} leads term {replica.term} without {position}, committed in term {term}"
             )
-        self.checked[replica.term] = len(self.committed)
+        self.checked[replica.term] = len(self.committed.entries)
+
+
+class QuorumLog:
+    """In every quorum somebody's log holds all that is committed. (Model: QuorumLogInv)
+
+    By each replica's own configuration, for what it knows to be committed. Looked at when a replica learns of more, and
+    for all of them when a new life has kept less, or a log was cut.
+    """
+
+    def __init__(self, committed: Committed) -> None:
+        self.committed = committed
+        self.seen: dict[NodeId, tuple[Replica, Index, Index]] = {}  # With its commit and last indexes then.
+
+    def observe(self, replica: Replica) -> None:
+        before, commit, last = self.seen.get(replica.id, (replica, 0, 0))
+        self.seen[replica.id] = (replica, replica.commit, replica.log.last.index)
+        if before is not replica or replica.log.last.index < last:
+            for other, _, _ in self.seen.values():
+                self.check(other)
+        elif replica.commit > commit:
+            self.check(replica)
+
+    def check(self, replica: Replica) -> None:
+        commit = min(replica.commit, len(self.committed.entries))
+        logs = [self.seen[node][0] for node in sorted(replica.members.everyone()) if node in self.seen]
+        holding = {each.id for each in logs if self.committed.are_in(each.log, commit)}
+        without = set(replica.members.everyone()) - holding
+        assert not commit or not replica.quorum(without), (
+            f"n{replica.id} takes {commit} as committed, and n{sorted(without)} don't hold it"
+        )
+
+
+class MoreUpToDateCorrect:
+    """A log at least as up to date as another one holds what that other's replica knows to be committed.
+
+    So whoever gets a vote has all that the voter knows to be committed. (Model: MoreUpToDateCorrectInv)
+
+    The model says it of all logs, which five servers can refute: see tests/stories/raft/more_up_to_date.story. A slow
+    follower knows from a leader of term 4 that an entry of term 2 is committed, and has nothing of term 4 yet; an
+    entry of term 3 is then more up to date. So only such entries count as were committed in a term that the voter's
+    log has reached. (Voters whose log has reached term 4 are a majority: that is what committed the entry.)
+    """
+
+    def __init__(self, committed: Committed) -> None:
+        self.committed = committed
+        self.replicas: dict[NodeId, Replica] = {}
+        self.seen: dict[NodeId, tuple[Replica, Position, Index]] = {}
+
+    def observe(self, replica: Replica) -> None:
+        now = (replica, replica.log.last, replica.commit)
+        if self.seen.get(replica.id) == now:
+            return
+        self.seen[replica.id] = now
+        self.replicas[replica.id] = replica
+        for other in self.replicas.values():
+            self.compare(replica, other)
+            self.compare(other, replica)
+
+    def compare(self, candidate: Replica, voter: Replica) -> None:
+        if candidate.log.last < voter.log.last:
+            return
+        known, upto = self.committed.entries, min(voter.commit, len(self.committed.entries))
+        while upto and known[upto - 1][1] > voter.log.last.epoch:
+            upto -= 1
+        assert self.committed.are_in(candidate.log, upto), (
+            f"n{candidate.id}'s log ends at {candidate.log.last} and n{voter.id}'s at {voter.log.last}, but only the "
+            f"latter holds {known[upto - 1][0]}, which is committed"
+        )
+
+
+class CommittedIsDurable:
+    """What a replica has handed on as committed is on its disk, and there for its next life.
+
+    (Model: CommittedIsDurableInv, which says it of all that a leader takes as committed. But a leader may commit what
+    others have saved before its own disk has: thesis §10.2.1. It must not execute it.)
+    """
+
+    def __init__(self, committed: Committed) -> None:
+        self.committed = committed
+        self.decided: dict[NodeId, tuple[Replica, Index]] = {}
+
+    def observe(self, replica: Replica) -> None:
+        earlier, decided = self.decided.get(replica.id, (replica, 0))
+        assert replica.decided <= replica.saved, f"n{replica.id} decided {replica.decided}, saved {replica.saved}"
+        if earlier is not replica:
+            assert self.committed.are_in(replica.log, min(decided, len(self.committed.entries))), (
+                f"n{replica.id} decided {decided} in an earlier life, and begins with {replica.log.last}"
+            )
+        self.decided[replica.id] = (replica, max(decided, replica.decided))
 
 
 class OneChangeAtATime:
@@ -183,16 +310,22 @@ class Invariants:
     """All of them at once."""
 
     def __init__(self) -> None:
+        self.committed = Committed()
         self.all: tuple[Invariant, ...] = (
             TermsAndCommitNeverGoBack(),
             ElectionSafety(),
+            LeaderIsFirst(),
             LeaderAppendOnly(),
             LogMatching(),
             StateMachineSafety(),
-            LeaderCompleteness(),
+            LeaderCompleteness(self.committed),
+            QuorumLog(self.committed),
+            MoreUpToDateCorrect(self.committed),
+            CommittedIsDurable(self.committed),
             OneChangeAtATime(),
         )
 
     def observe(self, replica: Replica) -> None:
+        self.committed.learn(replica)
         for invariant in self.all:
             invariant.observe(replica)

@@ -7,20 +7,27 @@
 
 A scene is made of such blocks, with a blank line between them; a block without `---` prepares. A
 command is a method of `Story` with its arguments (`hold Append from 1 to 3`); everything settles after
-each. The first block says how many `nodes` there are, which `settings` differ, and which words the
-transcript leaves out (`hide saves Append`); later blocks may `hide` and `show` others.
+each. The first block says how many `nodes` there are, which `settings` differ, which logs they bring with
+them (`past 2: 1 1 4`, the terms of its entries; `past term 7`, the last they have seen), and which words
+the transcript leaves out (`hide saves Append`); later blocks may `hide` and `show` others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from ostraka.model.effects import Record
 from ostraka.model.engine import Settings
+from ostraka.model.ids import NodeId
 
+from .raft.pasts import past
 from .story import Story
+from .words import words
 
 LOOKS: dict[str, Callable[[Story, int], str]] = {
     "log": lambda story, n: ", ".join(story.log(n)) or "empty",
+    "terms": lambda story, n: " ".join(map(str, story.terms(n))),
+    "members": lambda story, n: words(story.status(n).members),
     "committed": lambda story, n: str(story.committed(n)),
     "role": lambda story, n: f"{story.role(n)}, term {story.term(n)}",
     "state": lambda story, n: story.state(n) or "empty",
@@ -43,7 +50,7 @@ def arguments(said: list[str]) -> tuple[list[int | float | str], dict[str, int |
     for word in left:
         if word in ("from", "to"):
             named["sender" if word == "from" else "to"] = int(next(left))
-        elif word in ("quietly", "keep"):
+        elif word in ("quietly", "keep", "first", "last"):
             named[word] = True
         else:
             positional.append(number(word))
@@ -59,6 +66,9 @@ def perform(story: Story, line: str) -> None:
     if verb in ("hide", "show"):
         (story.hidden.update if verb == "hide" else story.hidden.difference_update)(said)
         return
+    if verb == "partition":
+        story.partition(*(map(int, side.split()) for side in " ".join(said).split("|")))
+        return
     positional, named = arguments(said)
     getattr(story, verb)(*positional, **named)
     story.settle()
@@ -67,6 +77,8 @@ def perform(story: Story, line: str) -> None:
 def opening(block: list[str]) -> Story:
     """The scene that the first block describes."""
     nodes, spare, hidden, settings = 3, 0, set[str](), dict[str, int]()
+    pasts: dict[NodeId, list[int]] = {}
+    seen = 0
     for line in block:
         match line.split():
             case ["nodes", count]:
@@ -77,9 +89,14 @@ def opening(block: list[str]) -> Story:
                 hidden.update(words)
             case ["settings", *pairs]:
                 settings.update({name: int(number) for name, number in (pair.split("=") for pair in pairs)})
+            case ["past", "term", term]:
+                seen = int(term)
+            case ["past", node, *terms]:
+                pasts[int(node.rstrip(":"))] = [int(term) for term in terms]
             case other:
                 raise ValueError(f"a scene does not begin with {other}")
-    story = Story(nodes, settings=Settings(**settings), spare=spare)
+    logs: dict[NodeId, list[Record]] = {node: past(terms, max(seen, *terms)) for node, terms in pasts.items()}
+    story = Story(nodes, logs=logs, settings=Settings(**settings), spare=spare)
     story.hidden = hidden
     story.transcript.clear()
     return story

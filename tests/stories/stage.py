@@ -163,6 +163,9 @@ class Stage:
 
     def post(self, letter: Letter) -> None:
         """Hand this letter over now."""
+        if not self.nodes[letter.to].up:
+            self._note("losses", f"{letter} is lost")
+            return
         self._note(type(letter.message).__name__, str(letter))
         self._tell(self.nodes[letter.to], ev.Receive(letter.sender, letter.message))
 
@@ -308,7 +311,7 @@ class Stage:
         letter = self.wire.pop(0)
         rule = next((rule for rule in reversed(self.rules) if rule.about(letter)), None)
         cut = letter.to not in self._side(letter.sender) or not self.nodes[letter.to].up
-        if rule is not None and not rule.lose:
+        if rule is not None and not rule.lose and not cut:
             self.kept.append(letter)
         elif cut or rule is not None:
             kind = type(letter.message).__name__

@@ -142,16 +142,37 @@ class Story(Stage):
         """Let the rules of `hold` and `lose` end. What was held stays held, until `deliver`."""
         self.rules.clear()
 
+    def drop(self, kind: str | None = None, sender: NodeId | None = None, to: NodeId | None = None) -> None:
+        """The letters held of this kind are lost."""
+        for letter in [letter for letter in self.kept if Rule(kind, sender, to).about(letter)]:
+            self.kept.remove(letter)
+            self._note("losses", f"{letter} is lost")
+
     def deliver(
-        self, kind: str | None = None, sender: NodeId | None = None, to: NodeId | None = None, keep: bool = False
+        self,
+        kind: str | None = None,
+        sender: NodeId | None = None,
+        to: NodeId | None = None,
+        keep: bool = False,
+        first: bool = False,
+        last: bool = False,
     ) -> list[Letter]:
-        """Hand over the letters held of this kind, in their order; `keep`: they can be delivered again."""
+        """Hand over the letters held of this kind, in their order, or only the `first` or the `last` of them.
+
+        `keep`: they can be delivered again.
+        """
         chosen = [letter for letter in self.kept if Rule(kind, sender, to).about(letter)]
+        chosen = chosen[:1] if first else chosen[-1:] if last else chosen
         for letter in chosen:
             self.post(letter)
         if not keep:
-            self.kept = [letter for letter in self.kept if letter not in chosen]
+            self.kept = [letter for letter in self.kept if not any(letter is other for other in chosen)]
         return chosen
+
+    def break_link(self, n: NodeId, peer: NodeId) -> None:
+        """The node is told that its link to the peer was down, so that messages may be lost."""
+        self._note("", f"n{n} hears that its link to n{peer} broke")
+        self._tell(self.nodes[n], ev.LinkDown(peer))
 
     def delay_saves(self, n: NodeId) -> None:
         """From now on the node's saves wait for `save`."""

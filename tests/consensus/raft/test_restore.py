@@ -107,3 +107,9 @@ def test_a_hole_between_state_and_log_is_an_error_that_says_so() -> None:
 def test_another_engines_records_are_refused() -> None:
     with pytest.raises(Corruption, match="Strange"):
         replay([Strange()])
+
+
+def test_a_vote_of_an_older_term_than_the_state_is_none() -> None:
+    """A state from a snapshot may be of a later term than the last that was saved; in that one we have no vote."""
+    replica = restored([HardState(3, 2)], state(5, 9)).replica
+    assert (replica.term, replica.voted_for) == (5, None)

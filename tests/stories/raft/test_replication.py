@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from ostraka.consensus.raft.messages import Append
-from tests.stories.raft.pasts import past
 from tests.stories.story import Story
 
 
@@ -33,79 +29,6 @@ def test_an_entry_is_not_committed_on_a_minority() -> None:
     s.heartbeat(1, times=2)
     assert s.answer(token) == "committed at 2", "a lost AppendEntries is tried again, for ever"
     assert s.log(5) == ["noop", "a"]
-
-
-def test_figure_7() -> None:
-    """§5.3, Figure 7: whatever followers miss or have too much of, the new leader's log replaces it."""
-    logs = {
-        1: [1, 1, 1, 4, 4, 5, 5, 6, 6, 6],
-        2: [1, 1, 1, 4, 4, 5, 5, 6, 6],  # (a)
-        3: [1, 1, 1, 4],  # (b)
-        4: [1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6],  # (c)
-        5: [1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7],  # (d)
-        6: [1, 1, 1, 4, 4, 4, 4],  # (e)
-        7: [1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3],  # (f)
-    }
-    s = Story(nodes=7, logs={n: past(terms, term=7) for n, terms in logs.items()})
-    assert {n: s.terms(n) for n in logs} == logs
-    s.elect(1)
-    s.heartbeat(1, times=2)
-    assert s.term(1) == 8
-    for n in logs:
-        assert s.terms(n) == [*logs[1], 8], f"the log of n{n}"
-        assert s.entries(n) == s.entries(1)
-        assert s.committed(n) == 11
-
-
-def figure_8(s: Story) -> None:
-    """Up to (c): "a" of term 1 is on n1, n2 and n3, n5 has an entry of a later term, and n1 leads again."""
-    s.elect(1)
-    s.only(1, 2)
-    s.propose(1, "a")
-    s.settle()
-    s.only(3, 4, 5)
-    s.elect(5, quietly=True)
-    s.restart(1)
-    s.only(1, 2, 3)
-    s.hold("Append", 1)
-    s.elect(1)
-    for _ in range(6):
-        # Its no-op stays behind: only what is of older terms reaches n2 and n3.
-        for letter in s.kept:
-            assert isinstance(letter.message, Append)
-            older = tuple(entry for entry in letter.message.entries if entry.epoch < letter.message.term)
-            letter.message = msgspec.structs.replace(letter.message, entries=older)
-        s.deliver("Append")
-        s.settle()
-
-
-def test_an_entry_of_an_old_term_is_not_committed_by_counting() -> None:
-    """§5.4.2, Figure 8. Index 2 sits on a majority, and may still be lost."""
-    s = Story(nodes=5)
-    figure_8(s)
-    assert [s.log(n)[1] for n in (1, 2, 3)] == ["a", "a", "a"], "it is on a majority,"
-    assert s.committed(1) < 2, "and is not committed,"
-    s.only(3, 4, 5)
-    s.elect(5)
-    s.heartbeat(5, times=3)
-    assert "a" not in s.log(3), "for n5 may still replace it."
-
-
-def test_an_entry_of_an_old_term_is_committed_through_one_of_this_term() -> None:
-    """§5.4.2, Figure 8 (e): once an entry of n1's own term is on a majority, all before it are committed."""
-    s = Story(nodes=5)
-    figure_8(s)
-    assert s.committed(1) < 2
-    s.free()
-    s.heartbeat(1, times=3)
-    assert s.committed(1) == 3
-    s.only(3, 4, 5)
-    s.tire(3)
-    s.tire(4)
-    s.campaign(5)
-    s.settle()
-    assert s.role(5) != "leader", "n3 has what n5 lacks"
-    assert s.log(3)[:2] == ["noop", "a"]
 
 
 def test_doubled_and_reordered_appends_take_nothing_away() -> None:

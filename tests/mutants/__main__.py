@@ -1,0 +1,149 @@
+"""`make mutants`: does every slip in the catalogue make its tests fail? Prints a table; exits with 1 if one survives.
+
+python -m tests.mutants                      all of them
+python -m tests.mutants votes_twice_in_a_term half_is_a_majority
+python -m tests.mutants --write              all of them, and the table into docs/protocols/raft.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .catalogue import CATALOGUES, ROOT, Mutant, load
+
+UNASKED = 40
+"""So many seeds are tried where the catalogue does not say that the simulator finds it: for the table only."""
+
+PATIENCE = 240
+"""Seconds for one mutant. One that never ends is found, if its tests have failed before."""
+
+PAGE = ROOT / "docs/protocols/raft.md"
+BEGIN, END = "<!-- mutants: `make mutants WRITE=1` writes what stands between these lines -->", "<!-- mutants end -->"
+
+
+@dataclass
+class Verdict:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    failed: list[str]  # Of its tests.
+    seed: int | None  # The first that failed.
+    seconds: float
+    trouble: str = ""  # Why it could not be tried.
+
+    @property
+    def survived(self) -> str:
+        """How it survived, empty if it did not."""
+        if self.trouble:
+            return self.trouble
+        alive = [test for test in self.mutant.tests if test not in self.failed]
+        if alive:
+            return "it passes " + ", ".join(alive)
+        if self.mutant.seeds and self.seed is None:
+            return f"the simulator finds nothing in {self.mutant.seeds} seeds"
+        return ""
+
+    @property
+    def simulator(self) -> str:
+        if self.seed is not None:
+            return f"seed {self.seed}"
+        return f"not in {self.mutant.seeds or UNASKED} seeds"
+
+
+def trial(mutant: Mutant) -> Verdict:
+    """Plant it, and run its tests and the simulator over it."""
+    began = time.monotonic()
+    seeds = mutant.seeds or UNASKED
+    asked = json.dumps({"tests": mutant.tests, "seeds": seeds, "misfortunes": mutant.misfortunes})
+    with tempfile.TemporaryDirectory(prefix="mutant-") as place:
+        try:
+            mutant.plant(Path(place))
+        except (ValueError, SyntaxError, OSError) as error:
+            return Verdict(mutant, [], None, 0, str(error))
+        command = [sys.executable, "-m", "tests.mutants.trial", asked]
+        environment = {**os.environ, "PYTHONPATH": place}
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            said, wrong = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, wrong = process.communicate()
+    seconds = time.monotonic() - began
+    lines = [line for line in said.splitlines() if line.startswith('{"failed"')]
+    if not lines:
+        return Verdict(mutant, [], None, seconds, f"its trial failed: {(wrong or said)[-1500:]}")
+    verdict = json.loads(lines[-1])
+    if "code" in verdict and not verdict["code"].startswith(place):
+        return Verdict(mutant, [], None, seconds, f"{verdict['code']} was tried, not the mutated code")
+    return Verdict(mutant, verdict["failed"], verdict.get("seed"), seconds)
+
+
+def short(test: str) -> str:
+    """How the table names a test: without its folders."""
+    return test.rsplit("/", 1)[-1]
+
+
+def row(verdict: Verdict) -> str:
+    mutant = verdict.mutant
+    tests = "<br>".join(f"`{short(test)}`" for test in verdict.failed)
+    traps = ", ".join(map(str, mutant.traps))
+    return f"| `{mutant.name}` | {mutant.rule} ({mutant.source}) | {traps} | {tests} | {verdict.simulator} |"
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """The scoreboard, for the page."""
+    found = sum(verdict.seed is not None for verdict in verdicts)
+    head = [
+        f"{len(verdicts)} mutants. The tests named find every one of them; the simulator finds {found} by itself.",
+        "",
+        "| Mutant | The rule that it breaks | Trap | Found by | Simulator |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *map(row, verdicts)])
+
+
+def write(verdicts: list[Verdict]) -> None:
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{table(verdicts)}\n\n{END}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Try mutants of the code.")
+    parser.add_argument("names", nargs="*", help="which mutants; all if none is named")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
+    options = parser.parse_args()
+    mutants = load(*CATALOGUES)
+    unknown = set(options.names) - {mutant.name for mutant in mutants}
+    if unknown:
+        parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
+    chosen = [mutant for mutant in mutants if mutant.name in options.names or not options.names]
+    os.nice(10)
+    began = time.monotonic()
+    verdicts = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for verdict in pool.map(trial, chosen):
+            verdicts.append(verdict)
+            fate = f"SURVIVES: {verdict.survived}" if verdict.survived else ", ".join(map(short, verdict.failed))
+            print(f"{verdict.mutant.name:55} {verdict.seconds:5.1f} s  {verdict.simulator:17} {fate}", flush=True)
+    survivors = [verdict.mutant.name for verdict in verdicts if verdict.survived]
+    seconds = time.monotonic() - began
+    print(f"{len(verdicts)} mutants in {seconds:.0f} s, {len(survivors)} survive {' '.join(survivors)}")
+    if options.write and not options.names and not survivors:
+        write(verdicts)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -58,7 +58,7 @@ n5 commits 1.3 members 3 4 5 instead of 1 2 3
 n5 commits 1.4 "a"
 n1 wants members 3 4 5: done
 n1 commits 1.5 members 3 4 5
-n1 → n4 TimeoutNow(term=1)
+n1 → n4 TimeoutNow(term=1, last=1.5)
 n4 follower → candidate, term 2
 n1 → n3 Append(term=1, prev=1.5, entries=[], commit=2, round=0) is lost
 n1 → n4 Append(term=1, prev=1.5, entries=[], commit=5, round=0)

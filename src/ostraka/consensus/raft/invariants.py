@@ -66,21 +66,21 @@ class LeaderIsFirst:
     """Nobody has an entry of a term that its leader doesn't have yet: only it makes them. (Model: ElectionSafetyInv)"""
 
     def __init__(self) -> None:
-        self.made: dict[
-            Term, tuple[Replica, Index]
-        ] = {}  # The term's leader, and the last entry that it was seen with.
+        self.leader_of: dict[Term, Replica] = {}
+        self.made: dict[Term, Index] = {}  # The last entry of the term that its leader was seen with.
 
     def observe(self, replica: Replica) -> None:
-        term, index = replica.log.last
         if isinstance(replica.role, Leader):
-            self.made[replica.term] = (replica, replica.log.last.index)
-        elif term in self.made:
-            leader, made = self.made[term]
-            if index > made and leader.log.last.epoch == term:
-                made = leader.log.last.index  # It died, or its disk did, within a turn that nobody has seen.
-            assert index <= made or leader.id == replica.id, (
-                f"n{replica.id} has {term}.{index}, and n{leader.id} made only {term}.{made}"
-            )
+            self.leader_of[replica.term] = replica
+        term, index = replica.log.last
+        leader = self.leader_of.get(term)
+        if leader is None:
+            return
+        if leader.log.last.epoch == term:  # Also of one that has died, or stepped down, in a turn that nobody saw.
+            self.made[term] = max(self.made.get(term, 0), leader.log.last.index)
+        assert index <= self.made[term] or leader.id == replica.id, (
+            f"n{replica.id} has {term}.{index}, and n{leader.id} made only {term}.{self.made[term]}"
+        )
 
 
 class LeaderAppendOnly:

@@ -5,7 +5,10 @@
 - `kv`            the methods for keys and values, which a client and a session have in common;
 - `asynchronous`  the client for asyncio;
 - `session`       writes that are repeated, and executed once;
-- `blocking`      its twin for threads;
+- `watch`         the changes of a range, as they happen;
+- `lease`         leases, kept alive, and their loss;
+- `claims`        locks and elections;
+- `blocking`      the twins of all these for threads, and `threads` how they run;
 - `calls`         which endpoint a call goes to, and whether it may be sent again;
 - `endpoints`     the servers, their health, and the connections to them;
 - `channel`       one connection;
@@ -15,7 +18,9 @@ The errors are in `ostraka.errors`.
 """
 
 from ostraka.client.asynchronous import AsyncClient
-from ostraka.client.blocking import Client
+from ostraka.client.blocking import Client, Election, Leadership, Lease, Lock, Loss, Session, Watch
+from ostraka.client.claims import AsyncElection, AsyncLeadership, AsyncLock
+from ostraka.client.lease import AsyncLease, AsyncLoss
 from ostraka.client.operations import (
     CreateRevision,
     Delete,
@@ -38,26 +43,45 @@ from ostraka.client.results import (
     Status,
     TxnResult,
 )
+from ostraka.client.session import AsyncSession
+from ostraka.client.watch import AsyncWatch, Bookmark, Event, EventKind
 
 __all__ = [
     "AsyncClient",
+    "AsyncElection",
+    "AsyncLeadership",
+    "AsyncLease",
+    "AsyncLock",
+    "AsyncLoss",
+    "AsyncSession",
+    "AsyncWatch",
+    "Bookmark",
     "Client",
     "CreateRevision",
     "Delete",
     "DeleteResult",
+    "Election",
+    "Event",
+    "EventKind",
     "Get",
     "KeyValue",
+    "Leadership",
+    "Lease",
     "LeaseOf",
+    "Lock",
+    "Loss",
     "Member",
     "ModRevision",
     "Order",
     "Put",
     "PutResult",
     "RangeResult",
+    "Session",
     "SortBy",
     "Status",
     "Txn",
     "TxnResult",
     "Value",
     "Version",
+    "Watch",
 ]

@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import warnings
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, overload
 
 from ostraka.api import etcd
 from ostraka.client import results
 from ostraka.client.calls import Calls
+from ostraka.client.claims import AsyncElection, AsyncLock
 from ostraka.client.endpoints import Endpoints, split
 from ostraka.client.kv import AsyncKV
+from ostraka.client.lease import AsyncLease
+from ostraka.client.operations import Key
 from ostraka.client.results import Member, Status
 from ostraka.client.session import AsyncSession
+from ostraka.client.watch import AsyncWatch, Bookmark, Event, create_request
 from ostraka.errors import OstrakaError
 
 MEMBERS: Final = "/etcdserverpb.Cluster/MemberList"
@@ -93,6 +97,64 @@ class AsyncClient(AsyncKV):
         Any number of requests may be under way in it. NotSupported is raised on entering where the servers have none.
         """
         return AsyncSession(self._calls)
+
+    @overload
+    def watch(
+        self,
+        key: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        bookmarks: Literal[False] = False,
+    ) -> AsyncWatch[Event]: ...
+    @overload
+    def watch(
+        self,
+        key: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        bookmarks: Literal[True],
+    ) -> AsyncWatch[Event | Bookmark]: ...
+    def watch(
+        self,
+        key: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        bookmarks: bool = False,
+    ) -> AsyncWatch[Any]:
+        """The changes of a key or a range, from `start_revision` on (0: from now on): see `AsyncWatch`.
+
+        `prev_kv`: with what the key was before. `puts`, `deletes`: which are returned. `bookmarks`: now and then with a
+        `Bookmark`, which says how far it has come.
+        """
+        request = create_request(key, end, prefix, start_revision, prev_kv, puts, deletes)
+        return AsyncWatch(self._calls, request, bookmarks)
+
+    def lease(self, ttl: int) -> AsyncLease:
+        """A lease of so many seconds, which is kept alive within `async with`: see `AsyncLease`."""
+        return AsyncLease(self._calls, ttl)
+
+    def lock(self, name: Key, *, ttl: int = 10, lease: AsyncLease | None = None) -> AsyncLock:
+        """A lock, on a lease of its own of `ttl` seconds, or on one that is held already: see `AsyncLock`."""
+        return AsyncLock(self._calls, name, ttl, lease)
+
+    def election(self, name: Key, *, ttl: int = 10, lease: AsyncLease | None = None) -> AsyncElection:
+        """An election; `ttl` and `lease` are the candidates', as for a lock: see `AsyncElection`."""
+        return AsyncElection(self._calls, name, ttl, lease)
 
     async def members(self, timeout: float | None = None) -> tuple[Member, ...]:
         """The members of the cluster. Linearizable."""

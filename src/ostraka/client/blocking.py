@@ -1,132 +1,25 @@
-"""The client for threads: the twin of `asynchronous.AsyncClient`, with the same methods.
+"""The client for threads: the twin of `asynchronous.AsyncClient` and of what it makes, with the same methods.
 
-The clients of a process share a thread, whose event loop runs an `AsyncClient` for each; a method here hands its twin's
-coroutine over and waits. So there is one logic, and one set of connections for all of an application's threads, and
-leases are kept alive while the application computes. It costs two changes of thread for a call; what was weighed
-against it, a second driver of the same protocol on blocking sockets, would need such a thread all the same, to renew
-leases.
-
-Under gevent's monkey patching the thread is a greenlet, and waiting lets other greenlets run.
+How a twin runs its original is in `threads`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import os
-import threading
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
-from functools import wraps
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
 from ostraka.client.asynchronous import AsyncClient
-from ostraka.client.calls import forked
+from ostraka.client.claims import AsyncClaim, AsyncElection, AsyncLeadership, AsyncLock, AsyncObservation
 from ostraka.client.kv import PAGE, AsyncKV, AsyncScan
+from ostraka.client.lease import AsyncLease, AsyncLoss
 from ostraka.client.operations import BoundTxn, Key
 from ostraka.client.results import TxnResult
 from ostraka.client.session import AsyncSession
-from ostraka.errors import NotExecuted
+from ostraka.client.threads import Twin, blocking, loop_thread
+from ostraka.client.watch import AsyncWatch, Bookmark, Event, create_request
 
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
-Original = TypeVar("Original")
-
-
-def blocking(
-    method: Callable[Concatenate[Any, Arguments], Coroutine[Any, Any, Answer]],
-) -> Callable[Concatenate[Any, Arguments], Answer]:
-    """The same method for threads: of a `Twin`, over the object that it is the twin of."""
-
-    @wraps(method)
-    def wait(self: Twin[Any], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        return self._thread.wait(method(self._twin, *args, **kwargs))
-
-    return cast(Callable[Concatenate[Any, Arguments], Answer], wait)
-
-
-class LoopThread:
-    """A thread that runs an event loop, for all clients of the process. When the last of them leaves, it ends."""
-
-    def __init__(self) -> None:
-        started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
-            concurrent.futures.Future()
-        )
-        thread = threading.Thread(target=_run, args=(started,), name="ostraka-client", daemon=True)
-        thread.start()
-        self.process: Final = os.getpid()
-        self.users = 0
-        self._thread: Final = thread
-        self.loop, self._stopping = started.result()
-
-    def leave(self) -> None:
-        """One user less."""
-        global _present
-        with _lock:
-            self.users -= 1
-            if self.users or os.getpid() != self.process:  # After a fork the thread isn't there.
-                return
-            _present = None
-        self.loop.call_soon_threadsafe(self._stopping.set)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def wait(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run it there, and return what it returns. Interrupted, it is cancelled."""
-        if os.getpid() != self.process:
-            coroutine.close()
-            raise forked(self.process)
-        if self._stopping.is_set():
-            coroutine.close()
-            raise NotExecuted("this client is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result()
-        except StopAsyncIteration:
-            raise StopIteration from None
-        finally:
-            future.cancel()
-
-
-def _run(started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        stopping = asyncio.Event()
-        started.set_result((runner.get_loop(), stopping))
-        runner.run(_until(stopping))
-
-
-async def _until(stopping: asyncio.Event) -> None:
-    await stopping.wait()
-
-
-_lock = threading.RLock()  # A garbage collection may close a forgotten client at any moment.
-_present: LoopThread | None = None
-
-
-def _loop_thread() -> LoopThread:
-    global _present
-    with _lock:
-        if _present is None or _present.process != os.getpid():
-            _present = LoopThread()
-        _present.users += 1
-        return _present
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()  # The thread that held it may not have come along.
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class Twin(Generic[Original]):
-    """Stands for `_twin`, which lives in the thread's loop."""
-
-    def __init__(self, twin: Original, thread: LoopThread) -> None:
-        self._twin: Final = twin
-        self._thread: Final = thread
+Item = TypeVar("Item")
 
 
 class Scan(Twin[AsyncScan]):
@@ -192,6 +85,159 @@ class Session(KV[AsyncSession]):
     __exit__ = blocking(AsyncSession.__aexit__)
 
 
+class Watch(Twin[AsyncWatch[Item]]):
+    """See `AsyncWatch`: iterate over it with `for`, in one thread at a time."""
+
+    def __enter__(self) -> Self:
+        self._thread.wait(self._twin.__aenter__())
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Item:
+        return self._thread.wait(self._twin.__anext__())
+
+    @property
+    def revision(self) -> int:
+        """All events up to this revision have been returned."""
+        return self._twin.revision
+
+    @property
+    def closed(self) -> bool:
+        """It was ended by its owner, or with its client."""
+        return self._twin.closed
+
+    __exit__ = blocking(AsyncWatch.__aexit__)
+    close = blocking(AsyncWatch.close)
+    request_progress = blocking(AsyncWatch.request_progress)
+
+
+class Loss(Twin[AsyncLoss]):
+    """See `AsyncLoss`."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is lost; "" as long as it isn't."""
+        return self._twin.reason
+
+    def is_set(self) -> bool:
+        """Whether it is lost: asked of the clock, so that the answer is right after a stall, too."""
+        return self._twin.is_set()
+
+    wait = blocking(AsyncLoss.wait)
+
+
+class Lease(Twin[AsyncLease]):
+    """See `AsyncLease`."""
+
+    def __enter__(self) -> Self:
+        self._thread.wait(self._twin.__aenter__())
+        return self
+
+    @property
+    def id(self) -> int:
+        """What `lease=` takes."""
+        return self._twin.id
+
+    @property
+    def ttl(self) -> int:
+        """Seconds."""
+        return self._twin.ttl
+
+    @property
+    def lost(self) -> Loss:
+        """Whether it may be relied on."""
+        return Loss(self._twin.lost, self._thread)
+
+    __exit__ = blocking(AsyncLease.__aexit__)
+    revoke = blocking(AsyncLease.revoke)
+
+
+AnyClaim = TypeVar("AnyClaim", bound=AsyncClaim)
+
+
+class Claim(Twin[AnyClaim]):
+    """See `AsyncClaim`."""
+
+    @property
+    def name(self) -> bytes:
+        """What is claimed."""
+        return self._twin.name
+
+    @property
+    def key(self) -> bytes:
+        """The key that claims it."""
+        return self._twin.key
+
+    @property
+    def token(self) -> int:
+        """The fencing token: larger than that of every owner before."""
+        return self._twin.token
+
+    @property
+    def lost(self) -> Loss:
+        """Whether it may be relied on."""
+        return Loss(self._twin.lost, self._thread)
+
+
+class Lock(Claim[AsyncLock]):
+    """See `AsyncLock`."""
+
+    def __enter__(self) -> Self:
+        self._thread.wait(self._twin.__aenter__())
+        return self
+
+    __exit__ = blocking(AsyncLock.__aexit__)
+    acquire = blocking(AsyncLock.acquire)
+    release = blocking(AsyncLock.release)
+
+
+class Leadership(Claim[AsyncLeadership]):
+    """See `AsyncLeadership`."""
+
+    def __enter__(self) -> Self:
+        self._thread.wait(self._twin.__aenter__())
+        return self
+
+    __exit__ = blocking(AsyncLeadership.__aexit__)
+    proclaim = blocking(AsyncLeadership.proclaim)
+    resign = blocking(AsyncLeadership.resign)
+
+
+class Observation(Twin[AsyncObservation]):
+    """See `AsyncElection.observe`: iterate over it with `for`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    __next__ = blocking(AsyncObservation.__anext__)
+    __exit__ = blocking(AsyncObservation.__aexit__)
+    close = blocking(AsyncObservation.close)
+
+
+class Election(Twin[AsyncElection]):
+    """See `AsyncElection`."""
+
+    @property
+    def name(self) -> bytes:
+        """What its candidates claim."""
+        return self._twin.name
+
+    def campaign(self, value: Key = b"") -> Leadership:
+        """Be a candidate, who says this of itself."""
+        return Leadership(self._twin.campaign(value), self._thread)
+
+    def observe(self) -> Observation:
+        """Who leads, again whenever that or what the leader proclaims changes; None while nobody does."""
+        return Observation(self._twin.observe(), self._thread)
+
+    leader = blocking(AsyncElection.leader)
+
+
 class Client(KV[AsyncClient]):
     """A client of a cluster, for any number of threads: see `asynchronous.AsyncClient`.
 
@@ -202,7 +248,7 @@ class Client(KV[AsyncClient]):
     def __init__(
         self, endpoints: Sequence[str] = ("127.0.0.1:2379",), *, timeout: float = 5.0, sync_every: float = 0.0
     ) -> None:
-        super().__init__(AsyncClient(endpoints, timeout=timeout, sync_every=sync_every), _loop_thread())
+        super().__init__(AsyncClient(endpoints, timeout=timeout, sync_every=sync_every), loop_thread())
         self._leave: Final = weakref.finalize(self, self._thread.leave)
 
     def __enter__(self) -> Self:
@@ -229,6 +275,60 @@ class Client(KV[AsyncClient]):
             session.put("k", "v")
         """
         return Session(self._twin.session(), self._thread)
+
+    @overload
+    def watch(
+        self,
+        key: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        bookmarks: Literal[False] = False,
+    ) -> Watch[Event]: ...
+    @overload
+    def watch(
+        self,
+        key: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        bookmarks: Literal[True],
+    ) -> Watch[Event | Bookmark]: ...
+    def watch(
+        self,
+        key: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        bookmarks: bool = False,
+    ) -> Watch[Any]:
+        """The changes of a key or a range: see `AsyncClient.watch`."""
+        request = create_request(key, end, prefix, start_revision, prev_kv, puts, deletes)
+        return Watch(AsyncWatch[Any](self._twin._calls, request, bookmarks), self._thread)
+
+    def lease(self, ttl: int) -> Lease:
+        """A lease of so many seconds, which is kept alive within `with`: see `AsyncLease`."""
+        return Lease(self._twin.lease(ttl), self._thread)
+
+    def lock(self, name: Key, *, ttl: int = 10, lease: Lease | None = None) -> Lock:
+        """A lock, on a lease of its own of `ttl` seconds, or on one that is held already: see `AsyncLock`."""
+        return Lock(self._twin.lock(name, ttl=ttl, lease=None if lease is None else lease._twin), self._thread)
+
+    def election(self, name: Key, *, ttl: int = 10, lease: Lease | None = None) -> Election:
+        """An election; `ttl` and `lease` are the candidates', as for a lock: see `AsyncElection`."""
+        return Election(self._twin.election(name, ttl=ttl, lease=None if lease is None else lease._twin), self._thread)
 
     call = blocking(AsyncClient.call)
     members = blocking(AsyncClient.members)

@@ -84,6 +84,12 @@ def error_of(endpoint: str, outcome: Outcome, writes: bool) -> OstrakaError:
     return OutcomeUnknown(f"{text}: it may have happened or not; read before you repeat it")
 
 
+def refusal_of(endpoint: str, reason: str) -> OstrakaError:
+    """Why a server has ended a watch, from its words alone."""
+    kind = _BY_TEXT.get(reason) or (errors.PermissionDenied if "permission denied" in reason else Refused)
+    return kind(f"{endpoint}: {reason}")
+
+
 def _unanswered(text: str, outcome: Outcome, writes: bool) -> OstrakaError:
     """The server's word is missing: only what never reached it certainly did not happen."""
     if outcome.status == Status.DEADLINE_EXCEEDED:

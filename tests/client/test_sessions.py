@@ -83,7 +83,13 @@ async def test_without_a_session_the_same_loss_leaves_doubts(three: Cluster) -> 
 
 @pytest.mark.process
 async def test_members_may_die_and_come_back_meanwhile(three: Cluster) -> None:
-    async with AsyncClient(three.endpoints) as client, client.session() as session:
+    """And a watch sees each increment once, and a lock is held all the while."""
+    async with (
+        AsyncClient(three.endpoints) as client,
+        client.session() as session,
+        client.watch("survivor") as changes,
+        client.lock("survivors", ttl=30) as lock,
+    ):
         counting = asyncio.create_task(count_up(session, "survivor", 300))
         for node in three.nodes:
             await asyncio.to_thread(node.kill)
@@ -91,6 +97,9 @@ async def test_members_may_die_and_come_back_meanwhile(three: Cluster) -> None:
             await asyncio.to_thread(three.await_ready)
         assert await counting == 0
         assert (await client.get("survivor")).version == 300
+        assert [int((await anext(changes)).value) for _ in range(300)] == list(range(1, 301))
+        assert not lock.lost.is_set()
+        assert [pair.key for pair in (await client.get_prefix("survivors/")).kvs] == [lock.key]
 
 
 @pytest.mark.process

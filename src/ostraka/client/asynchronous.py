@@ -46,7 +46,6 @@ class AsyncClient(AsyncKV):
             raise ValueError(f'endpoints is a list of them: ["{endpoints}"]')
         self._calls: Final = Calls(Endpoints(endpoints), timeout, self._begin)
         self._sync_every: Final = sync_every
-        self._syncing: asyncio.Task[None] | None = None
 
     @property
     def endpoints(self) -> list[str]:
@@ -60,10 +59,10 @@ class AsyncClient(AsyncKV):
         await self.close()
 
     async def close(self) -> None:
-        """Give up all connections: calls that are under way end, and no more can be made."""
-        if self._syncing is not None:
-            self._syncing.cancel()
-            await asyncio.wait([self._syncing])
+        """Give up all connections: calls that are under way end, and no more can be made.
+
+        Leases that are still held are not kept alive any more, and end when their time has passed.
+        """
         await self._calls.close()
 
     def __del__(self) -> None:
@@ -79,7 +78,7 @@ class AsyncClient(AsyncKV):
 
     def _begin(self) -> None:
         if self._sync_every > 0:
-            self._syncing = asyncio.get_running_loop().create_task(self._sync_again())
+            self._calls.in_background(self._sync_again())
 
     async def call(self, path: str, request: Any, timeout: float | None = None) -> Any:
         """Call any unary method by its path, such as "/etcdserverpb.KV/Range", with messages of `ostraka.api.etcd`.

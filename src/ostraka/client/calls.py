@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ostraka.api.services import METHODS
@@ -60,6 +60,7 @@ class Calls:
         self.endpoints: Final = endpoints
         self.timeout: Final = _positive(timeout)
         self._on_first: Final = on_first
+        self._background: Final[set[asyncio.Task[None]]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.process: Final = os.getpid()
 
@@ -140,14 +141,25 @@ class Calls:
         """As `unary`, by the path alone: what isn't known to be harmless counts as a write."""
         return await self.unary(path, request, timeout, writes=path not in READS)
 
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do it in a task of its own, until the client is closed."""
+        task = self.loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
     @property
     def open(self) -> bool:
         """It has been used, and there is something to close."""
         return self._loop is not None and not self.endpoints.closed and os.getpid() == self.process
 
     async def close(self) -> None:
-        """Give up all connections."""
+        """Give up all connections, and what goes on in the background."""
         if os.getpid() == self.process:
+            for task in self._background:
+                task.cancel()
+            if self._background:
+                await asyncio.wait(self._background)
             await self.endpoints.close()
 
 

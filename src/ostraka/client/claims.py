@@ -63,7 +63,7 @@ class AsyncClaim:
                 self.lost = AsyncLoss(self._lease.lost)
                 await self._enqueue()
                 revision = await self._await_turn()
-                self._guard = self._calls.loop.create_task(self._watch_over(revision))
+                self._guard = self._calls.in_background(self._watch_over(revision))
         except BaseException:  # Cancelled, too: whoever gives up must not be waited for by the others.
             await self._give_up()
             raise

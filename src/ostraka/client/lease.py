@@ -28,6 +28,7 @@ REVOKE: Final = "/etcdserverpb.Lease/LeaseRevoke"
 KEEP_ALIVE: Final = "/etcdserverpb.Lease/LeaseKeepAlive"
 RENEWALS: Final = 3
 """How often a lease is renewed within its time."""
+LATE: Final = "it was not renewed in time"
 FAREWELL: Final = 2.0
 """Seconds that giving a lease back may take. If that fails it ends by itself."""
 
@@ -55,7 +56,7 @@ class AsyncLoss:
     def reason(self) -> str:
         """Why it is lost; "" as long as it isn't."""
         if not self._reason and clock() >= self.expires:
-            self._reason = "it was not renewed in time"  # However busy the loop is that should have noticed.
+            self._reason = LATE  # However busy the loop is that should have noticed.
         return self._reason or (self._cause.reason if self._cause is not None else "")
 
     def is_set(self) -> bool:
@@ -75,7 +76,8 @@ class AsyncLoss:
 
     def set(self, reason: str) -> None:
         """It is lost."""
-        self._reason = self._reason or reason
+        if self._reason in ("", LATE):
+            self._reason = reason
         self._event.set()
 
 
@@ -110,7 +112,7 @@ class AsyncLease:
         except LeaseExists as error:
             if error.__cause__ is None or not await self._renew():  # No earlier attempt of ours can have made it.
                 raise
-        self._keeping = self._calls.loop.create_task(self._keep_alive())
+        self._keeping = self._calls.in_background(self._keep_alive())
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -119,10 +121,10 @@ class AsyncLease:
 
     async def revoke(self, timeout: float | None = None) -> None:
         """End it, and delete its keys, in one revision. Nothing happens if it is gone already."""
+        self.lost.set("it was revoked by its owner")
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
-        self.lost.set("it was revoked by its owner")
         with contextlib.suppress(LeaseNotFound):
             await self._calls.unary(REVOKE, etcd.LeaseRevokeRequest(ID=self.id), timeout, repeatable=True)
 
@@ -142,17 +144,19 @@ class AsyncLease:
         return bool(reply.TTL > 0)
 
     async def _keep_alive(self) -> None:
-        while not self.lost.is_set():
-            rest = self._renewed + self.ttl / RENEWALS * random.uniform(0.8, 1.0) - clock()
-            await asyncio.sleep(max(rest, 0.05))
-            try:
-                there = await self._renew()
-            except OstrakaError as error:
-                if not self.lost.is_set():
+        why = LATE
+        try:
+            while not self.lost.is_set():
+                rest = self._renewed + self.ttl / RENEWALS * random.uniform(0.8, 1.0) - clock()
+                await asyncio.sleep(max(rest, 0.05))
+                try:
+                    if not await self._renew():
+                        self.lost.set("it has expired, or was revoked by somebody else")
+                except OstrakaError as error:
+                    why = f"it could not be renewed for {self.ttl} s: {error}"
                     await asyncio.sleep(min(self.ttl / 20, max(self.lost.expires - clock(), 0)))
-                if self.lost.is_set():
-                    self.lost.set(f"it could not be renewed for {self.ttl} s: {error}")
-            else:
-                if not there:
-                    self.lost.set("it has expired, or was revoked by somebody else")
-        self.lost.set(self.lost.reason)
+        except asyncio.CancelledError:
+            why = "its client is closed"
+            raise
+        finally:
+            self.lost.set(why)

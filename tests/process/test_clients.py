@@ -49,6 +49,39 @@ def test_etcdctl_sees_one_leader_and_all_members(three: Cluster) -> None:
     assert etcdctl(three, "endpoint", "health", "-w", "json").count('"health":true') == 3
 
 
+def test_etcdctl_compares_hashes_defragments_and_moves_the_leader(three: Cluster) -> None:
+    for value in range(50):
+        etcdctl(three, "put", "etcdctl/hashed", str(value))
+    now = json.loads(etcdctl(three, "get", "etcdctl/hashed", "-w", "json"))["header"]["revision"]
+
+    def hashes(revision: int) -> set[int]:
+        found = json.loads(etcdctl(three, "endpoint", "hashkv", f"--rev={revision}", "-w", "json"))
+        return {each["HashKV"]["hash"] for each in found}
+
+    def agreed(revision: int) -> int:
+        until(lambda: all(applied(endpoint) >= now for endpoint in three.endpoints), "all are as far", three)
+        [found] = hashes(revision)
+        return found
+
+    whole = agreed(now)
+    assert agreed(now - 1) != whole
+    etcdctl(three, "compact", str(now - 3))
+    assert agreed(now) != whole
+    assert etcdctl(three, "defrag").count("Finished defragmenting") == 3
+    leader = leader_of(three.nodes)
+    assert leader is not None
+    heir = next(node for node in three.nodes if node is not leader)
+    ids = {each["name"]: each["ID"] for each in json.loads(etcdctl(three, "member", "list", "-w", "json"))["members"]}
+    etcdctl(three, "move-leader", f"{ids[heir.name]:x}")
+    until(lambda: leader_of(three.nodes) is heir, "the heir leads", three)
+
+
+def applied(endpoint: str) -> int:
+    """The revision that this member has come to."""
+    found = run(str(ETCDCTL), f"--endpoints={endpoint}", "get", "none", "--consistency=s", "-w", "json")
+    return int(json.loads(found)["header"]["revision"])
+
+
 def test_our_command_line_reads_what_etcdctl_wrote(three: Cluster) -> None:
     etcdctl(three, "put", "both", "of us")
     ours = (*SERVE[:-1], "get", "both", f"--endpoints={','.join(three.endpoints)}")

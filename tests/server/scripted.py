@@ -20,7 +20,7 @@ from ostraka.server.member import Member
 from ostraka.server.services import router_of
 from ostraka.server.watch import Watch
 from ostraka.storage.identity import Identity
-from ostraka.storage.table import MemoryStore
+from ostraka.storage.table import MemoryStore, Pinned
 from ostraka.transport.http2 import Router, ServerConnection
 from ostraka.transport.http2.client import ClientConnection
 from ostraka.transport.http2.client import Outcome as Ending
@@ -51,6 +51,7 @@ class ScriptedHost:
         self.clock = self
         self.dice = Random(1)
         self.time = 0
+        self.store = MemoryStore(self.call_soon)
         self.soon: list[Callable[[], None]] = []
         self.timers: list[Timer] = []
         self.links: set[int] = {OTHER}
@@ -104,7 +105,8 @@ class ScriptedGroup:
         self.changes: list[tuple[Members, Carried, Members | None]] = []
         self.transfers: list[tuple[int, Carried]] = []
         self.meta: SnapshotMeta = genesis(MEMBERS)
-        self.table = MemoryStore(lambda callback: callback()).table(b"g")
+        self.store = MemoryStore(lambda callback: callback())
+        self.table = self.store.table(b"g")
         self.machine = Database(self.table)
         self.proposed: list[tuple[Request, Callable[[bytes | None, OstrakaError | None], None]]] = []
         self.reads: list[Callable[[OstrakaError | None], None]] = []
@@ -131,6 +133,12 @@ class ScriptedGroup:
         if self.broken is not None:
             raise self.broken
         return self.machine.read(query, self.table)
+
+    def pin(self) -> Pinned:
+        if self.broken is not None:
+            raise self.broken
+        self.table.commit()
+        return self.store.pin(b"g")
 
     def status(self) -> Status:
         applied = self.applied

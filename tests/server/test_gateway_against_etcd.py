@@ -25,7 +25,7 @@ from .test_with_etcds_tools import OURS, PATIENCE, TOOLS, Process
 pytestmark = pytest.mark.process
 
 IDS = re.compile(r'"(cluster_id|member_id|raft_term|leader|raftIndex|raftTerm|raftAppliedIndex|dbSize\w*)":"\d+"')
-MEMBERS = re.compile(r'("(?:ID|targetID)":)"\d{12,}"|127\.0\.0\.1:\d+')
+MEMBERS = re.compile(r'(?<="ID":")\d{15,}(?=")|127\.0\.0\.1:\d+')
 GOS_WORDS = re.compile(r"json: |invalid character |unexpected |illegal base64|unknown value |bad input")
 Answer = tuple[int, str, str]
 
@@ -41,9 +41,14 @@ class Side:
         self, path: str, body: str | bytes | None, headers: dict[str, str] | None = None, method: str = "POST"
     ) -> Answer:
         """Status, kind and text, without what can't be the same."""
+        status, kind, text = self.told(path, body, headers, method)
+        return status, kind, masked(text)
+
+    def told(self, path: str, body: str | bytes | None, headers: dict[str, str] | None, method: str) -> Answer:
+        """Status, kind and text as they are."""
         self.connection.request(method, path, body, headers or {})
         answer = self.connection.getresponse()
-        return answer.status, answer.headers.get("content-type", ""), masked(answer.read().decode())
+        return answer.status, answer.headers.get("content-type", ""), answer.read().decode()
 
 
 def masked(text: str) -> str:
@@ -53,7 +58,7 @@ def masked(text: str) -> str:
         if GOS_WORDS.match(document["message"]):
             document["error"] = document["message"] = "no such document"
         text = re.sub(r"\(\d+ vs\. \d+\)", "(n vs. m)", json.dumps(document, separators=(",", ":")))
-    return MEMBERS.sub(r"\1*", IDS.sub(r'"\1":"*"', text))
+    return MEMBERS.sub("*", IDS.sub(r'"\1":"*"', text))
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +137,10 @@ DOCUMENTS = [
     ("cluster/member/list", {}),
     ("cluster/member/list", {"linearizable": True}),
     ("maintenance/alarm", {}),
+    ("maintenance/defragment", {}),
+    ("maintenance/transfer-leadership", {"targetID": "5"}),
+    ("auth/status", {}),
+    ("auth/authenticate", {"name": "root", "password": "x"}),
     ("lease/grant", {"TTL": 100, "ID": "77"}),
     ("lease/grant", {"TTL": "100", "ID": 77}),
     ("lease/grant", {"TTL": "9000000001"}),
@@ -372,16 +381,17 @@ class Patroni:
         self.leases: list[str] = []
 
     def call(self, path: str, **fields: Any) -> dict[str, Any]:
-        status, kind, text = self.side.ask(f"/v3{path}", json.dumps(fields), {"user-agent": "Patroni/4.0"})
+        status, kind, text = self.side.told(f"/v3{path}", json.dumps(fields), {"user-agent": "Patroni/4.0"}, "POST")
+        shown = text
         for number, lease in enumerate(self.leases):
-            text = text.replace(lease, f"lease {number}")
-        self.told.append(f"{path}: {status} {kind} {text}")
+            shown = shown.replace(lease, f"lease {number}")
+        self.told.append(f"{path}: {status} {kind} {masked(shown)}")
         return json.loads(text)
 
     def grant(self) -> None:
-        _, _, text = self.side.ask("/v3/lease/grant", json.dumps({"TTL": 30}))
+        _, _, text = self.side.told("/v3/lease/grant", json.dumps({"TTL": 30}), {}, "POST")
         self.leases.append(json.loads(text)["ID"])
-        self.told.append(text.replace(self.leases[-1], "the lease"))
+        self.told.append(masked(text))
 
     def put(self, name: str, value: str, lease: int | None = None, **compare: str) -> bool:
         fields = {"key": coded(self.PREFIX + name), "value": coded(value)}

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ostraka.errors import Corruption, NewerFormat, StorageError
+from ostraka.errors import Corruption, NewerFormat, Overloaded, StorageError
 from ostraka.storage import table as module
 from ostraka.storage.table import MemoryStore, RocksStore, Store, Table
 
@@ -215,6 +216,54 @@ _STEPS = st.lists(
 )
 
 
+def compact(store: Store) -> StorageError | None:
+    outcome: list[StorageError | None] = []
+    store.compact(outcome.append)
+    store.compact(outcome.append)  # Who comes meanwhile waits for the same end.
+    while len(outcome) < 2:
+        store.loop.get(timeout=60)()  # type: ignore[attr-defined]
+    assert outcome[0] == outcome[1]
+    return outcome[0]
+
+
+def test_compacting_gives_back_the_room_of_what_was_overwritten(store: Store) -> None:
+    table = store.table(P)
+    for value in (b"a", b"b", b"c"):
+        for number in range(200):
+            table.put(b"k%d" % number, os.urandom(1000) + value)
+        table.commit()
+        flush(store)
+    assert compact(store) is None
+    assert 200_000 < store.live_size() < 300_000
+    assert [row[-1:] for _, row in table.scan(b"", None)] == [b"c"] * 200
+    if isinstance(store, RocksStore):
+        files = sum(path.stat().st_size for path in store._path.glob("*.sst"))
+        assert 200_000 < files < 300_000
+
+
+def test_a_disk_without_room_to_rewrite_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RocksStore(tmp_path / "table", lambda callback: None)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(Overloaded, match="has 1000: make room there"):
+        store.compact(lambda failure: None)
+    store.close()
+
+
+def test_closing_does_not_wait_for_a_long_rewriting(tmp_path: Path) -> None:
+    """It is cut short, and nobody is told that it has failed."""
+    loop: Loop = SimpleQueue()
+    store = RocksStore(tmp_path / "table", loop.put)
+    table = store.table(P)
+    for number in range(20_000):
+        table.put(b"k%d" % number, os.urandom(1000))
+    table.commit()
+    store.compact(lambda failure: pytest.fail("told"))
+    store.close()
+    assert loop.empty()
+    again = RocksStore(tmp_path / "table", loop.put)
+    again.close()
+
+
 @given(steps=_STEPS)
 @settings(
     max_examples=60,
@@ -294,6 +343,7 @@ _CHILD = """
 import os, sys
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from ostraka.storage.table import RocksStore
 loop = SimpleQueue()
 store = RocksStore(Path(sys.argv[1]), loop.put, memtable=int(sys.argv[2]))

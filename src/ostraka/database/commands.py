@@ -436,6 +436,7 @@ class Overview(msgspec.Struct, frozen=True, gc=False):
     revision: int
     compact_revision: int
     cluster_version: int
+    sweeping: bool = False  # What a compaction forgot is not all removed yet.
 
 
 class LeaseList(msgspec.Struct, frozen=True, gc=False):

@@ -169,7 +169,7 @@ class Database:
                 return members.known(table)
             case Inspect():
                 state = self._state
-                return Overview(state.revision, state.compacted, state.cluster_version)
+                return Overview(state.revision, state.compacted, state.cluster_version, state.sweep is not None)
             case ListLeases():
                 return LeaseList(self._state.revision, self._leases.in_order())
             case DueLeases():

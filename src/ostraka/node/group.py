@@ -29,7 +29,7 @@ from ostraka.transport.network import Channel
 
 if TYPE_CHECKING:
     from ostraka.node.host import Host
-    from ostraka.storage.table import Table
+    from ostraka.storage.table import Pinned, Table
 
 Answer = Callable[[bytes | None, OstrakaError | None], None]
 """Called once with the reply, or with the error that says whether it happened."""
@@ -193,6 +193,11 @@ class Group:
     def query(self, query: Any) -> Any:
         """Ask the applied state of this node, at once: serializable, and perhaps stale."""
         return self.machine.read(query, self.table)
+
+    def pin(self) -> Pinned:
+        """The applied state as it is now, for one who looks at it for some time, and releases it."""
+        self.commit_table()
+        return self._host.store.pin(self._descriptor.prefix(self.id))
 
     def status(self) -> Status:
         return self.engine.status()
@@ -402,9 +407,7 @@ class Group:
         self._hold()
 
     def _hold(self) -> None:
-        self.commit_table()
-        pinned = self._host.store.pin(self._descriptor.prefix(self.id))
-        self._held = Held(self.meta, pinned, self._host.clock.now())
+        self._held = Held(self.meta, self.pin(), self._host.clock.now())
         self._since_held = 0
         self._host.metrics.snapshots_taken += 1
         self.happened(events.SnapshotTaken(self.meta))

@@ -1,4 +1,4 @@
-"""etcd's Maintenance service: Status, MoveLeader, and Alarm as far as it asks which alarms there are."""
+"""etcd's Maintenance service, but for its hashes: Status, Defragment, MoveLeader, and which alarms there are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError
 
 from ostraka.api import etcd
 from ostraka.database.commands import Inspect, Overview
-from ostraka.errors import NotLeader, OstrakaError, Refused
-from ostraka.server.calls import SERVER_STOPPED, Refusal, Waiting, finish, immediate, malformed, refuse
+from ostraka.errors import NotLeader, OstrakaError, Overloaded, Refused, StorageError
+from ostraka.server.calls import SERVER_STOPPED, Refusal, Waiting, finish, immediate, malformed, opened, refuse
 from ostraka.server.member import Member
 from ostraka.server.version import SERVER_VERSION
 from ostraka.transport.http2.errors import Status
@@ -17,6 +17,7 @@ from ostraka.transport.http2.server import Router, ServerCall
 
 _STATUS: Final = "/etcdserverpb.Maintenance/Status"
 _ALARM: Final = "/etcdserverpb.Maintenance/Alarm"
+_DEFRAGMENT: Final = "/etcdserverpb.Maintenance/Defragment"
 _MOVE_LEADER: Final = "/etcdserverpb.Maintenance/MoveLeader"
 _NOT_LEADER: Final = (Status.FAILED_PRECONDITION, "etcdserver: not leader")
 _BAD_TRANSFEREE: Final = (Status.FAILED_PRECONDITION, "etcdserver: bad leader transferee")
@@ -35,6 +36,7 @@ class Maintenance:
         router.unary(_STATUS, immediate(self.member, _STATUS, etcd.StatusRequest, self.status, learner=True))
         router.unary(_MOVE_LEADER, self.move_leader)
         router.unary(_ALARM, immediate(self.member, _ALARM, etcd.AlarmRequest, self.alarm))
+        router.unary(_DEFRAGMENT, self.defragment)
 
     def status(self, ask: Any) -> bytes | Refusal:
         """What this member knows of itself, leader or not."""
@@ -47,7 +49,7 @@ class Maintenance:
         response = etcd.StatusResponse(
             version=SERVER_VERSION,
             dbSize=size,
-            dbSizeInUse=size,
+            dbSizeInUse=min(size, member.host.store.live_size()),
             leader=status.leader,
             raftIndex=status.commit,
             raftTerm=status.epoch,
@@ -82,6 +84,27 @@ class Maintenance:
             return _NO_ALARMS
         overview: Overview | None = self.member.query(Inspect())
         return SERVER_STOPPED if overview is None else self.member.packer.header(overview.revision)
+
+    def defragment(self, call: ServerCall, message: bytes) -> None:
+        """Give the room of what was overwritten and deleted back to the disk, however long it takes.
+
+        Unlike in etcd, the member serves meanwhile.
+        """
+        tally = self.member.tally(_DEFRAGMENT)
+        if opened(self.member, tally, call, etcd.DefragmentRequest, message) is None:
+            return
+
+        def done(failure: StorageError | None) -> None:
+            if failure is None:
+                finish(call, tally, b"")
+            else:
+                self.member.host.fail(failure)
+                refuse(call, tally, SERVER_STOPPED)
+
+        try:
+            self.member.host.store.compact(done)
+        except Overloaded as refused:
+            refuse(call, tally, (Status.RESOURCE_EXHAUSTED, f"ostraka: {refused}"))
 
 
 class _Moving(Waiting):

@@ -116,7 +116,8 @@ class NodeCollector(Collector):
     def _state(self) -> Iterator[Metric]:
         size = self.member.size()
         yield _gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the table's files.", size)
-        yield _gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the table's files.", size)
+        in_use = min(size, self.member.host.store.live_size())
+        yield _gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of files that hold what is there.", in_use)
         yield _gauge("etcd_server_quota_backend_bytes", "The space quota; 0: none.", 0)
         overview: Overview | None = None if self.member.failed else self.member.query(Inspect())
         if overview is not None:
@@ -140,6 +141,7 @@ class NodeCollector(Collector):
         for name, prefix, text in (
             ("etcd_disk_wal_fsync_duration_seconds", FSYNC, "Syncs of the write-ahead log."),
             ("etcd_disk_backend_commit_duration_seconds", COMMIT, "Flushes of the table."),
+            ("etcd_disk_backend_defrag_duration_seconds", "defrag", "Defragmentations of the table."),
         ):
             yield _histogram(name, text, [syncs[point] for point in sorted(syncs) if point.startswith(prefix)])
 

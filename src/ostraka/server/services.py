@@ -6,10 +6,12 @@ from typing import Final
 
 from ostraka.api.services import METHODS
 from ostraka.model.ids import Duration
+from ostraka.server.auth import Auth
 from ostraka.server.claims import Claims
 from ostraka.server.cluster import Cluster
 from ostraka.server.config import PROGRESS_EVERY
 from ostraka.server.election import Election
+from ostraka.server.hashing import Hashing
 from ostraka.server.health import Health
 from ostraka.server.kv import KV
 from ostraka.server.lease import Lease
@@ -33,7 +35,7 @@ def router_of(member: Member, progress_every: Duration = PROGRESS_EVERY) -> Rout
     member.on_stop.append(claims.stop)
     kv = (KV(member), Lease(member), Watch(member, progress_every), Sessions(member))
     services = (*kv, Election(member, claims), Lock(member, claims), Cluster(member), Maintenance(member))
-    for service in (*services, Health(member), Reflection(member)):
+    for service in (*services, Hashing(member), Auth(member), Health(member), Reflection(member)):
         service.register(router)
     for path in METHODS:
         if path not in router.routes:

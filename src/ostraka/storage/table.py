@@ -9,7 +9,7 @@ The write-ahead log replays the rest, so RocksDB's own log is off.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,13 @@ from typing import Any, Final, Protocol
 
 import rocksdict
 
-from ostraka.errors import Corruption, NewerFormat, StorageError
+from ostraka.errors import StorageError
 from ostraka.storage.disk import Observe, Post, make_directories
+from ostraka.storage.rocks import Flushed, Rewriting, require_known_format, storage_error, tuned
 
 Pair = tuple[bytes, bytes]
 Batch = dict[bytes, bytes | None]
 """What is to be written; None deletes."""
-
-Flushed = Callable[[StorageError | None], None]
-"""Told, later and from the loop, that a flush is done, or why it is not."""
 
 FORMAT: Final = 1
 _FORMAT_KEY: Final = b"\x00format"
@@ -59,6 +57,15 @@ class Store(Protocol):
 
     def drop(self, prefix: bytes) -> None:
         """Delete what is committed under the prefix, as one commit."""
+
+    def live_size(self) -> int:
+        """Bytes of files that hold what is still there, about."""
+
+    def compact(self, done: Flushed) -> None:
+        """Rewrite the files without what was overwritten and deleted. It may take long; reads and writes go on.
+
+        Raises Overloaded if the disk has no room for that.
+        """
 
     def close(self) -> None:
         """What was not flushed may be lost."""
@@ -181,15 +188,16 @@ class RocksStore:
         self._options: Final = options
         make_directories(path)
         if (path / "CURRENT").exists():
-            _require_known_format(path)
+            require_known_format(path, _FORMAT_KEY, FORMAT)
         try:
-            self._db: Any = rocksdict.Rdict(str(path), _tuned(cache_size, memtable))
+            self._db: Any = rocksdict.Rdict(str(path), tuned(cache_size, memtable))
         except Exception as error:
             raise self._failure(error) from error
         if self.read(_FORMAT_KEY) is None:
             self.write({_FORMAT_KEY: b"%d" % FORMAT})
             self._flush_db()
         self._thread: Final = ThreadPoolExecutor(1, "ostraka-flush")
+        self._rewriting: Final = Rewriting(self._db, path, post, observe)
 
     def table(self, prefix: bytes, cache_size: int = 0) -> Table:
         return Table(self, prefix, cache_size)
@@ -206,12 +214,20 @@ class RocksStore:
         except Exception as error:
             raise self._failure(error) from error
 
+    def live_size(self) -> int:
+        return self._rewriting.live_size()
+
+    def compact(self, done: Flushed) -> None:
+        self._rewriting.begin(done)
+
     def close(self) -> None:
         self._thread.shutdown()
+        cut_short = self._rewriting.close()
         try:
             self._db.close()
         except Exception as error:
-            raise self._failure(error) from error
+            if not cut_short:  # Else it can't flush any more; nothing depends on that.
+                raise self._failure(error) from error
 
     def read(self, key: bytes) -> bytes | None:
         try:
@@ -295,7 +311,7 @@ class RocksStore:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> Exception:
-        return _storage_error(self._path, error)
+        return storage_error(self._path, error)
 
 
 class _RocksPinned:
@@ -329,7 +345,7 @@ class _RocksPinned:
                 iterator.next()
             iterator.status()  # Raises if it stopped at a damaged block, not at the end.
         except Exception as error:
-            raise _storage_error(self._path, error) from error
+            raise storage_error(self._path, error) from error
 
 
 class MemoryStore:
@@ -360,6 +376,12 @@ class MemoryStore:
 
     def drop(self, prefix: bytes) -> None:
         self.write({key: None for key, _ in self.items(prefix, _successor(prefix), False)})
+
+    def live_size(self) -> int:
+        return sum(len(key) + len(value) for key, value in self._values.items())
+
+    def compact(self, done: Flushed) -> None:
+        self._post(partial(done, None))
 
     def close(self) -> None:
         self.crash()
@@ -448,52 +470,3 @@ def _successor(prefix: bytes) -> bytes:
     assert prefix and prefix[0] < 0xFF, f"prefix {prefix!r}: must not be empty, nor begin with 0xff"
     shortened = prefix.rstrip(b"\xff")
     return shortened[:-1] + bytes([shortened[-1] + 1])
-
-
-def _storage_error(path: Path, error: Exception) -> Exception:
-    """RocksDB's errors come as plain `Exception`, with a text that begins with their kind."""
-    if type(error) is not Exception:
-        return error
-    text = str(error)
-    if text.startswith("Corruption"):
-        return Corruption(f"the table in {path} is damaged: {text}; remove this member's data and let it join anew")
-    return StorageError(f"the table in {path} failed: {text}")
-
-
-def _require_known_format(path: Path) -> None:
-    """Look before opening, since that writes."""
-    try:
-        db = rocksdict.Rdict(
-            str(path), rocksdict.Options(raw_mode=True), access_type=rocksdict.AccessType.read_only(False)
-        )
-        found = db.get(_FORMAT_KEY)
-        db.close()
-    except Exception as error:
-        raise _storage_error(path, error) from error
-    if found is not None and int(found) > FORMAT:
-        raise NewerFormat(
-            f"the table in {path} has format {int(found)}, and this version of Ostraka knows {FORMAT}: start the "
-            "newer version that wrote it; nothing was changed"
-        )
-
-
-def _tuned(cache_size: int, memtable: int) -> Any:
-    """Small: little memory, few threads, next to no log of its own. Sizes in bytes."""
-    blocks = rocksdict.BlockBasedOptions()
-    blocks.set_block_cache(rocksdict.Cache(cache_size))
-    blocks.set_bloom_filter(10, False)
-    blocks.set_checksum_type(rocksdict.ChecksumType.crc32c())
-    options = rocksdict.Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_block_based_table_factory(blocks)
-    options.set_compression_type(rocksdict.DBCompressionType.lz4())
-    options.set_paranoid_checks(True)
-    options.set_write_buffer_size(memtable)
-    options.set_max_write_buffer_number(4)  # So that writes need not wait for a flush.
-    options.set_max_background_jobs(2)
-    options.set_max_open_files(512)
-    options.set_max_log_file_size(1 << 20)
-    options.set_keep_log_file_num(2)
-    options.set_stats_dump_period_sec(0)
-    options.set_stats_persist_period_sec(0)
-    return options

@@ -1,4 +1,4 @@
-"""Watches of a real server process under other people's clients: etcdctl and aetcd, side by side with a real etcd."""
+"""Watches of a real server process under other people's clients, side by side with a real etcd."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import aetcd
+import etcd3gw
 import pytest
 from aetcd.exceptions import RevisionCompactedError
 
@@ -171,3 +172,27 @@ def test_aetcd_watches(ours, theirs):
     found = asyncio.run(talk(ours))
     assert found == asyncio.run(talk(theirs))
     assert len(found) == 5
+
+
+def test_etcd3gw_watches_through_the_gateway(ours, theirs):
+    def session(server: Process) -> list[dict[str, Any]]:
+        client = etcd3gw.Etcd3Client(port=server.client)
+        client.put("gw/a", "1")
+        start = revision(server)
+        client.put("gw/b", "2")
+        client.delete("gw/a")
+        events, cancel = client.watch_prefix("gw/", start_revision=start, prev_kv=True)
+        found = [next(events) for _ in range(3)]
+        cancel()
+        client.put("gw/c", "3")
+        found.append(client.watch_once("gw/c", timeout=PATIENCE, start_revision=revision(server)))
+        for each in found:
+            for name in ("kv", "prev_kv"):
+                for number in ("create_revision", "mod_revision"):
+                    if number in each.get(name, {}):
+                        each[name][number] = int(each[name][number]) - start
+        return found
+
+    found = session(ours)
+    assert found == session(theirs)
+    assert [each.get("type", "PUT") for each in found] == ["PUT", "PUT", "DELETE", "PUT"], found

@@ -9,8 +9,10 @@ import pytest
 
 from ostraka.checkers.watch import Request, Response, check
 from ostraka.database import commands as c
-from ostraka.database import topics, watch
+from ostraka.database import topics
 from ostraka.database.topics import EmptyRangeError, Index, Interval, interval_of
+from ostraka.database.watch import MOST_HELD
+from ostraka.model import requests
 
 from .watching import Recorded, Recorder, Watched, told
 
@@ -167,9 +169,8 @@ def test_a_full_sink_delays_nobody_else_and_misses_nothing():
         assert check(watcher.record, db.history, complete_to=21) is None
 
 
-def test_too_much_that_waits_is_told_from_the_history(monkeypatch):
-    monkeypatch.setattr(watch, "MOST_HELD", 2000)
-    db = Watched()
+def test_too_much_that_waits_is_told_from_the_history():
+    db = Watched(most_held=2000)
     watchers = [db.watch(Request(b"a")), db.watch(EVERYTHING)]
     for number in range(20):
         db.do(put(b"a", b"%d" % number))
@@ -179,6 +180,15 @@ def test_too_much_that_waits_is_told_from_the_history(monkeypatch):
     assert db.watchers.slow == db.watchers._held == 0
     for watcher in watchers:
         assert check(watcher.record, db.history, complete_to=21) is None
+
+
+def test_too_much_in_one_entry_is_told_from_the_history():
+    db = Watched(most_held=1000)
+    watchers = [db.watch(Request(b"a")), db.watch(Request(b"a", start=6)), db.watch(EVERYTHING)]
+    db.submit(*(requests.Request(c.encode(put(b"a", b"%d" % number))) for number in range(9)))
+    db.settle()
+    for watcher in watchers:
+        assert check(watcher.record, db.history, complete_to=10) is None
 
 
 def test_a_state_from_elsewhere_is_caught_up_with():
@@ -275,9 +285,9 @@ def test_progress_is_told_though_there_is_always_more_to_tell():
 class Storm:
     """Everything at random, with the clients' records."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, held: int) -> None:
         self.dice = Random(seed)
-        self.db = Watched(rows=self.dice.choice((1, 3, 20)))
+        self.db = Watched(self.dice.choice((1, 3, 20)), held)
         self.sinks = [Recorder(self.dice.choice((0, 2, 1 << 30))) for _ in range(3)]
         self.watchers: list[Recorded] = []
         self.live: list[Recorded] = []
@@ -304,7 +314,8 @@ class Storm:
         draw = dice.randrange(100)
         key, other = dice.choice(self.keys[1:]), dice.choice(self.keys)
         if draw < 25:
-            db.do(put(key, b"%d" % dice.randrange(1000)))
+            puts = [put(dice.choice(self.keys[1:]), b"%d" % number) for number in range(dice.choice((1, 1, 8)))]
+            db.submit(*(requests.Request(c.encode(each)) for each in puts))
         elif draw < 32:
             db.do(c.DeleteRange(key, other))
         elif draw < 40:
@@ -362,8 +373,7 @@ class Storm:
         self.db.watchers.ask(sink, self.on[sink], sink, answer)
 
 
-@pytest.mark.parametrize("held", [300, 3000, watch.MOST_HELD])
+@pytest.mark.parametrize("held", [300, 3000, MOST_HELD])
 @pytest.mark.parametrize("seed", range(40))
-def test_at_random(seed, held, monkeypatch):
-    monkeypatch.setattr(watch, "MOST_HELD", held)
-    Storm(seed).run(400)
+def test_at_random(seed, held):
+    Storm(seed, held).run(400)

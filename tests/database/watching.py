@@ -8,7 +8,7 @@ from typing import Any
 from ostraka.checkers.watch import Event, Pair, Request, Response, Watch
 from ostraka.database import commands as c
 from ostraka.database.topics import interval_of
-from ostraka.database.watch import Batch, View, Watcher, Watchers
+from ostraka.database.watch import MOST_HELD, Batch, View, Watcher, Watchers
 from ostraka.model.machine import Change
 
 from .driving import Driver
@@ -67,10 +67,10 @@ class Recorder:
 class Watched(Driver):
     """A database whose changes are watched."""
 
-    def __init__(self, rows: int = 5) -> None:
+    def __init__(self, rows: int = 5, most_held: int = MOST_HELD) -> None:
         super().__init__(DictTable())
         self.rows = rows  # Read from the history in one piece.
-        self.watchers = Watchers(self, self.revision)
+        self.watchers = Watchers(self, self.revision, most_held)
         self.asleep = False  # What happens is not told: another state will take the place of ours.
 
     @property

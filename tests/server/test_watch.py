@@ -12,12 +12,13 @@ from ostraka.errors import Corruption
 from ostraka.model.ids import SECOND
 from ostraka.model.requests import Members, Request
 from ostraka.server.calls import MAX_UNREAD_IN_ALL
-from ostraka.server.watch import LEAST_INTERVAL, PATH, ROOM
+from ostraka.server.watch import LEAST_INTERVAL, PATH, Bounds
 from ostraka.transport.http2.client import Outcome
 from ostraka.transport.http2.errors import Status
 
 from .scripted import CLUSTER, ME, OTHER, PATIENCE, World
 
+ROOM = Bounds().room
 EVERYTHING = {"key": b"\0", "range_end": b"\0"}
 
 
@@ -257,6 +258,18 @@ def test_progress_is_told_to_quiet_watches_that_want_it(world):
     turned(world)
     world.host.pass_time(660 * SECOND)
     assert all(timer.when > world.host.time for timer in world.host.timers), "no timer outlives the stream"
+
+
+def test_progress_is_not_told_to_what_has_ended(world):
+    stream = Stream(world)
+    stream.create(b"k", progress_notify=True)
+    stream.call.pause()
+    fill(world, 3 * ROOM)
+    world.host.pass_time(660 * SECOND)
+    world.host.pass_time(660 * SECOND)
+    do(world, Compact(world.watch.watchers.revision))
+    stream.call.resume()
+    assert stream.taken()[-1].startswith("0 at 0 | canceled | compacted")
 
 
 def test_progress_is_not_told_in_less_than_a_least_interval():

@@ -133,10 +133,11 @@ class Watchers:
     `changed` and `jumped` tell what happens to the state; `turn` tells it to the watchers, a bounded piece at a time.
     """
 
-    def __init__(self, reader: Reader, revision: int) -> None:
+    def __init__(self, reader: Reader, revision: int, most_held: int = MOST_HELD) -> None:
         self.revision = revision  # Of the applied state.
         self.count = 0
         self._reader: Final = reader
+        self._most_held: Final = most_held
         self._index = Index()
         self._dirty: dict[Topic, None] = {}  # They have something pending.
         self._behind: dict[int, dict[Watcher, None]] = {}  # By `next`, whose turn it is first.
@@ -198,13 +199,13 @@ class Watchers:
 
     def changed(self, changes: Sequence[Change]) -> None:
         """These changes, in whole revisions, have just been made."""
-        if not changes:
-            return
-        self.revision = changes[-1].revision
         if not self._index:
+            if changes:
+                self.revision = changes[-1].revision
             return
         topics_of = self._index.of
         for change in changes:
+            self.revision = change.revision
             for topic in topics_of(change.key):
                 if not topic.pending:
                     self._dirty[topic] = None
@@ -212,7 +213,7 @@ class Watchers:
                 size = _size(change)
                 topic.held += size
                 self._held += size
-                if self._held > MOST_HELD:
+                if self._held > self._most_held:
                     for watcher in self._disperse(topic):
                         self._place(watcher)
 

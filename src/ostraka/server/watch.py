@@ -10,13 +10,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from google.protobuf.message import DecodeError
 
 from ostraka.api import etcd
 from ostraka.api.packing import CANCELED, CREATED, FRAGMENT, delete_event, put_event, varint, watch_id
 from ostraka.database.commands import History, Inspect, KeyValue, Overview, Past, Range, RangeDone
 from ostraka.database.topics import EmptyRangeError, Interval, interval_of
-from ostraka.database.watch import Batch, View, Watcher, Watchers
+from ostraka.database.watch import MOST_HELD, Batch, View, Watcher, Watchers
 from ostraka.model.ids import MILLISECOND, Duration, roll
 from ostraka.model.machine import Change, Outcome
 from ostraka.model.requests import Entry
@@ -33,14 +34,6 @@ from ostraka.transport.http2.errors import Status
 from ostraka.transport.http2.server import Router, ServerCall
 
 PATH: Final = "/etcdserverpb.Watch/Watch"
-TURN: Final = 256
-"""Deliveries of one turn, a few microseconds each."""
-ROWS: Final = 500
-"""Changes that are read from the history in one piece,"""
-PIECE: Final = 256 << 10
-"""or bytes of them."""
-ROOM: Final = 1 << 20
-"""Bytes that wait for a stream's client before it is told no more for now."""
 LEAST_INTERVAL: Final[Duration] = 100 * MILLISECOND
 """Of progress notifications: etcd's."""
 
@@ -51,15 +44,26 @@ DUPLICATE: Final = "mvcc: duplicate watch ID provided on the WatchStream"
 EMPTY: Final = "mvcc: watcher range is empty"
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """How much is done at once, and how much may wait."""
+
+    turn: int = 256  # Deliveries of one turn, a few microseconds each.
+    rows: int = 500  # Changes that are read from the history in one piece,
+    piece: int = 256 << 10  # or bytes of them.
+    room: int = 1 << 20  # Bytes that wait for a stream's client before it is told no more for now.
+    held: int = MOST_HELD  # See there.
+
+
 class Watch:
     """The service of one member, and all that is watched there."""
 
-    def __init__(self, member: Member, progress_every: Duration) -> None:
+    def __init__(self, member: Member, progress_every: Duration, bounds: Bounds | None = None) -> None:
         self.member: Final = member
         self.tally: Final = member.tally(PATH)
         self.progress_every: Final = max(progress_every, LEAST_INTERVAL)
         self.streams: Final[dict[WatchStream, None]] = {}
-        self.watchers: Final = Watchers(self, self._revision())
+        self.bounds: Final = bounds or Bounds()
+        self.watchers: Final = Watchers(self, self._revision(), self.bounds.held)
         self.events = 0  # Sent so far.
         self._turn_is_due = False
         member.group.observers.append(self._applied)
@@ -89,7 +93,7 @@ class Watch:
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        if self.member.failed is None and self.watchers.turn(TURN):
+        if self.member.failed is None and self.watchers.turn(self.bounds.turn):
             self.schedule()
 
     def _applied(self, entry: Entry, outcome: Outcome) -> None:
@@ -113,7 +117,7 @@ class Watch:
 
     def past(self, first: int) -> Past | None:
         """See `database.watch.Reader`."""
-        past: Past | None = self.member.query(History(first, ROWS, PIECE))
+        past: Past | None = self.member.query(History(first, self.bounds.rows, self.bounds.piece))
         return past
 
     def previous(self, key: bytes, revision: int) -> KeyValue | None:
@@ -256,7 +260,7 @@ class WatchStream:
     def full(self) -> bool:
         """See `database.watch.Sink`. When all clients together leave too much unread, so is each that is slow."""
         unsent = self._call.unsent
-        return unsent > ROOM or (unsent > 0 and self._member.unread.total > MAX_UNREAD_IN_ALL)
+        return unsent > self._service.bounds.room or (unsent > 0 and self._member.unread.total > MAX_UNREAD_IN_ALL)
 
     def deliver(self, watcher: Watcher, batch: Batch) -> int:
         """See `database.watch.Sink`."""
@@ -293,6 +297,7 @@ class WatchStream:
     def compacted(self, watcher: Watcher, revision: int) -> None:
         """See `database.watch.Sink`. As in etcd the header names no revision, and the id stays taken until canceled."""
         assert isinstance(watcher, StreamWatch), "only those that are made here come back"
+        self._watchers.withdraw(watcher)
         header = self._member.packer.header(0)
         self._call.send(header + watch_id(watcher.id) + CANCELED + b"(" + varint(revision))
 

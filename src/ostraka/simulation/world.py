@@ -23,6 +23,7 @@ from ostraka.simulation.locks import Locks
 from ostraka.simulation.member import Member, Plan
 from ostraka.simulation.misfortunes import APART, Misfortune, draw
 from ostraka.simulation.network import Wires
+from ostraka.simulation.watches import Watches
 from ostraka.simulation.workloads import Registers, Workload
 
 BOUND: Final[Duration] = 5 * SECOND  # Of virtual time: within it, a cluster left in peace serves again.
@@ -253,7 +254,15 @@ def _locks(world: World, dice: Dice) -> Locks:
     return Locks(world, world.dice("workload"))
 
 
-WORKLOADS: Final[dict[str, Callable[[World, Dice], Workload]]] = {"registers": _registers, "locks": _locks}
+def _watches(world: World, dice: Dice) -> Watches:
+    return Watches(world, world.dice("workload"))
+
+
+WORKLOADS: Final[dict[str, Callable[[World, Dice], Workload]]] = {
+    "registers": _registers,
+    "locks": _locks,
+    "watches": _watches,
+}
 """What a cluster is used for."""
 
 

@@ -14,12 +14,15 @@ from typing import Any
 
 import msgspec
 
-from ostraka.consensus.raft.invariants import Invariants
+from ostraka.consensus.multipaxos import invariants as of_multipaxos
+from ostraka.consensus.raft import invariants as of_raft
 from ostraka.model import effects, events
 from ostraka.model.effects import Effect, Record
 from ostraka.model.engine import Consensus, Settings
 from ostraka.model.ids import MILLISECOND, Dice, Index, Instant, NodeId, Token
 from ostraka.model.requests import Entry, Members, Request, SnapshotMeta, genesis, unpack
+
+INVARIANTS: dict[str, Any] = {"raft": of_raft.Invariants, "multipaxos": of_multipaxos.Invariants}
 
 State = tuple[SnapshotMeta, tuple[bytes, ...]]
 """An applied state: what it is a state of, and all payloads executed, in order."""
@@ -88,7 +91,7 @@ class Cluster:
         self.acknowledged: set[bytes] = set()
         self.payload: dict[Token, bytes] = {}
         self.floor: dict[Token, int] = {}  # Of a read: how much was acknowledged when it was asked.
-        self.invariants = Invariants()
+        self.invariants = INVARIANTS[consensus.name]()
         self.wished: dict[Token, Members] = {}
         start: State = (genesis(Members(tuple(range(1, nodes + 1)))), ())
         stranger: State = (genesis(Members(())), ())
@@ -141,8 +144,7 @@ class Cluster:
         engine = member.engine
         for effect in engine.step(happened, self.now + member.clock):
             self.carry_out(member, effect)
-        if self.consensus.name == "raft":
-            self.invariants.observe(engine)
+        self.invariants.observe(engine)
         self.wake_later(member)
 
     def wake_later(self, member: Member) -> None:

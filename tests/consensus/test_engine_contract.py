@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ostraka.consensus.multipaxos import MULTIPAXOS
 from ostraka.consensus.raft import RAFT
 from ostraka.model.engine import Consensus, Settings
 from ostraka.model.ids import MILLISECOND
@@ -11,7 +12,7 @@ from ostraka.model.requests import Members
 
 from .cluster import Cluster, Misfortunes
 
-ENGINES = [RAFT]
+ENGINES = [RAFT, MULTIPAXOS]
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 
@@ -87,7 +88,7 @@ def test_a_member_that_missed_much_catches_up_by_a_snapshot(engine: Consensus) -
     cluster.misfortunes.flush = 1.0
     away = next(n for n in cluster.members if n != cluster.leader())
     cluster.crash(away)
-    for _ in range(30):
+    for _ in range(80):
         cluster.propose(cluster.leader() or 0)
         cluster.run(20)
     cluster.heal()

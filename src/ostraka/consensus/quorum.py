@@ -28,6 +28,27 @@ def majority(voters: Iterable[NodeId]) -> Quorum:
     return lambda ids: len(electorate & ids) >= enough
 
 
+def at_least(count: int, voters: Iterable[NodeId]) -> Quorum:
+    """So many of the voters. Of nobody there is never enough."""
+    electorate = frozenset(voters)
+    return lambda ids: bool(electorate) and len(electorate & ids) >= count
+
+
+def phases(voters: Iterable[NodeId], phase2: int = 0) -> tuple[Quorum, Quorum]:
+    """The quorums of Paxos' two phases: any of phase 1 meets any of phase 2. (Howard et al., "Flexible Paxos", 2016)
+
+    `phase2`: how many acceptances make a value chosen; 0: a majority. Phase 1 needs all but one less, and at least a
+    majority. Raises ValueError for more than a majority of these voters: it would cost more and give nothing.
+    """
+    electorate = frozenset(voters)
+    most = len(electorate) // 2 + 1
+    if phase2 == 0 or not electorate:
+        return majority(electorate), majority(electorate)
+    if not 0 < phase2 <= most:
+        raise ValueError(f"a phase 2 quorum of {phase2} among {len(electorate)} voters: from 1 to {most} makes sense")
+    return at_least(max(most, len(electorate) - phase2 + 1), electorate), at_least(phase2, electorate)
+
+
 def both(first: Quorum, second: Quorum) -> Quorum:
     """Separate quorums of the old and the new configuration. (Raft §6, joint consensus)"""
     return lambda ids: first(ids) and second(ids)

@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True):
     linger: Duration = 2 * MILLISECOND  # With a batch under way, requests gather for this long before the next leaves.
     max_entry: int = 1 << 20  # An entry takes in requests up to this size (a larger request has one of its own).
     max_append: int = 4 << 20  # One message carries entries up to this size.
+    phase2_quorum: int = 0  # Multi-Paxos: so many acceptances make a value chosen; 0: a majority. The same everywhere.
     max_in_flight: int = 64  # Messages with entries to one follower that it hasn't answered.
     max_in_flight_bytes: int = 16 << 20
     max_uncommitted: int = 64 << 20  # Above this, requests are refused as Overloaded.

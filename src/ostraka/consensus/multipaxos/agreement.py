@@ -114,7 +114,11 @@ def learn_before_leading(me: Replica, role: Leader) -> None:
         role.learnt, role.learnt_at = me.chosen, me.now
     best = max(role.progress, key=lambda peer: role.progress[peer].chosen, default=role.source)
     ask_to_learn(me, best if best in role.progress and role.progress[best].chosen > me.chosen else role.source)
-    if me.now >= role.learnt_at + me.settings.election_timeout and me.fetching is None and me.installing is None:
+    if (
+        me.now >= role.learnt_at + me.settings.election_timeout
+        and me.states.fetching is None
+        and me.states.installing is None
+    ):
         leadership.prepare(me)
 
 
@@ -379,7 +383,7 @@ def learn_from_ballot(me: Replica, message: Accept) -> None:
 
 def ask_to_learn(me: Replica, source: NodeId) -> None:
     """Ask for the first slot that we don't know as chosen, and more. One question at a time, repeated when it ages."""
-    if me.now >= me.learn_again_at and me.fetching is None and me.installing is None:
+    if me.now >= me.learn_again_at and me.states.fetching is None and me.states.installing is None:
         me.learn_again_at = me.now + 2 * me.settings.heartbeat
         me.send_now((source,), Learn(me.promised, me.chosen + 1))
 
@@ -401,7 +405,7 @@ def on_learned(me: Replica, sender: NodeId, message: Learned) -> None:
     before, role = me.chosen, me.role
     for value in message.values:
         slot = value.index
-        if slot == me.chosen + 1 and me.installing is None:
+        if slot == me.chosen + 1 and me.states.installing is None:
             known = me.log.get(slot)
             if known is None or known.value != value:
                 me.accept(PValue(message.ballot if known is None else max(message.ballot, known.ballot), value))
@@ -432,7 +436,7 @@ def advance(me: Replica, upto: Slot) -> None:
 
 def decide(me: Replica) -> None:
     """Hand on what is chosen and durable here, in order, and say which of our own callers are in it."""
-    if me.installing is not None:
+    if me.states.installing is not None:
         return
     upto = me.decided
     while upto < me.chosen and upto + 1 not in me.unsaved:

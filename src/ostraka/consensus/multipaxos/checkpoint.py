@@ -43,20 +43,20 @@ def on_applied(me: Replica, event: Applied) -> None:
 
 def offer(me: Replica, peer: NodeId) -> None:
     """Offer the last state taken, if our log goes on from it; else have one taken first."""
-    if me.snapshot is not None and me.snapshot.index >= me.log.base:
-        me.send_now((peer,), SnapshotOffer(me.promised, me.snapshot, tuple(me.schedule)))
+    if me.states.snapshot is not None and me.states.snapshot.index >= me.log.base:
+        me.send_now((peer,), SnapshotOffer(me.promised, me.states.snapshot, tuple(me.schedule)))
         return
-    me.offer_to.add(peer)
-    if not me.taking:
-        me.taking = True
+    me.states.offer_to.add(peer)
+    if not me.states.taking:
+        me.states.taking = True
         me.out.append(TakeSnapshot(me.applied))
 
 
 def on_taken(me: Replica, event: SnapshotTaken) -> None:
     """Offer it to those that wait for it."""
-    me.taking = False
-    me.snapshot = event.meta
-    waiting, me.offer_to = sorted(me.offer_to), set()
+    me.states.taking = False
+    me.states.snapshot = event.meta
+    waiting, me.states.offer_to = sorted(me.states.offer_to), set()
     for peer in waiting:
         offer(me, peer)
 
@@ -66,21 +66,21 @@ def on_offer(me: Replica, sender: NodeId, message: SnapshotOffer) -> None:
     meta = message.meta
     if meta.index <= me.chosen:
         me.discard(sender, "a state that is behind us")
-    elif me.fetching is None and me.installing is None:
-        me.fetching = (meta, message.schedule)
+    elif me.states.fetching is None and me.states.installing is None:
+        me.states.fetching = (meta, message.schedule)
         me.out.append(FetchSnapshot(meta, (sender,)))
 
 
 def on_fetched(me: Replica, event: SnapshotFetched) -> None:
     """Install what was pulled, unless we have overtaken it, once it is durable who decides after it."""
-    if me.fetching is None or event.meta != me.fetching[0] or isinstance(me.role, Stopped):
+    if me.states.fetching is None or event.meta != me.states.fetching[0] or isinstance(me.role, Stopped):
         return
-    (meta, schedule), me.fetching = me.fetching, None
+    (meta, schedule), me.states.fetching = me.states.fetching, None
     if event.ok and meta.index > me.chosen:
         me.schedule = merged(me.schedule, schedule)
         me.save_promise()
-        me.installing = meta
-        me.install_after = me.pending_save()
+        me.states.installing = meta
+        me.states.install_after = me.pending_save()
 
 
 def merged(mine: list[tuple[Slot, Members]], theirs: Schedule) -> list[tuple[Slot, Members]]:
@@ -90,17 +90,17 @@ def merged(mine: list[tuple[Slot, Members]], theirs: Schedule) -> list[tuple[Slo
 
 def proceed(me: Replica) -> None:
     """Install once what has to be durable before is."""
-    if me.installing is not None and 0 < me.install_after <= me.now_saved:
-        me.install_after = 0
-        me.out.append(InstallSnapshot(me.installing))
+    if me.states.installing is not None and 0 < me.states.install_after <= me.now_saved:
+        me.states.install_after = 0
+        me.out.append(InstallSnapshot(me.states.installing))
 
 
 def on_installed(me: Replica, event: SnapshotInstalled) -> None:
     """The state is durable; now the log begins after it, and keeps what was accepted later."""
     meta: SnapshotMeta = event.meta
-    if meta != me.installing or isinstance(me.role, Stopped):
+    if meta != me.states.installing or isinstance(me.role, Stopped):
         return
-    me.installing = None
+    me.states.installing = None
     me.log.forget(meta.index)
     me.unsaved = {slot: save for slot, save in me.unsaved.items() if slot > meta.index}
     me.save(Installed(meta.index))

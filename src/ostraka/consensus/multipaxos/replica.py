@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ostraka.consensus.callers import Callers
@@ -46,6 +46,18 @@ class PendingSave:
 
     token: SaveToken
     issued: Instant
+
+
+@dataclass(slots=True)
+class States:
+    """What is under way with states of the machine."""
+
+    snapshot: SnapshotMeta | None = None  # The last one taken here.
+    taking: bool = False
+    offer_to: set[NodeId] = field(default_factory=set)  # Who waits for it.
+    fetching: tuple[SnapshotMeta, Schedule] | None = None
+    installing: SnapshotMeta | None = None
+    install_after: SaveToken = 0
 
 
 class Replica:
@@ -109,14 +121,7 @@ class Replica:
         self.callers = Callers(me, self.life, settings, self.out)
         self.wishes: dict[int, Wish] = {}  # For other members, given to a leader, by number.
 
-        # Snapshots.
-        self.snapshot: SnapshotMeta | None = None  # The last one taken here.
-        self.taking = False
-        self.offer_to: set[NodeId] = set()  # Who waits for it.
-        self.fetching: tuple[SnapshotMeta, Schedule] | None = None
-        self.installing: SnapshotMeta | None = None
-        self.install_after: SaveToken = 0
-
+        self.states = States()
         membership.take_effect(self)
 
     # The turn.

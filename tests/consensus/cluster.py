@@ -185,6 +185,8 @@ class Cluster:
                     self.transmit(member, effect)
                 else:
                     member.sends.append(effect)
+            case effects.Load():
+                self.load(member, effect)
             case effects.Commit():
                 self.apply(member, effect)
             case effects.ReadAt():
@@ -283,6 +285,22 @@ class Cluster:
                 self.end(token, "ReadAt")
             else:
                 member.reads.append((index, token, life))
+
+    def load(self, member: Member, effect: effects.Load) -> None:
+        """Read back what is on the disk by then: nothing, if it was compacted away."""
+        life = member.life
+
+        def act() -> None:
+            stored = {record.mark(): record.entry for record in member.disk if hasattr(record, "entry")}
+            found: list[Entry] = []
+            while (index := effect.first + len(found)) <= effect.last and index in stored:
+                found.append(stored[index])
+                if sum(entry.size() for entry in found) >= effect.size:
+                    break
+            self.seen.add("entries loaded")
+            self.happens(member, life, events.Loaded(effect.token, tuple(found)))
+
+        self.later(self.random.randint(0, 10) * MILLISECOND, act)
 
     def fetch(self, member: Member, fetch: effects.FetchSnapshot) -> None:
         life, meta = member.life, fetch.meta

@@ -111,6 +111,7 @@ def hasty(cluster: Cluster) -> Settings:
         tail=dice.choice((0, 3, 50)),
         compact_every=dice.choice((1, 5)),
         lease=dice.choice((0, 40, 400)) * MILLISECOND,
+        max_held=dice.choice((1, 1000, 32 << 20)),
     )
 
 

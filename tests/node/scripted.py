@@ -12,6 +12,7 @@ from ostraka.model.machine import Outcome, Table
 from ostraka.model.requests import Batch, Entry, Kind, Members, Request, pack, unpack
 from ostraka.node.group import Group
 from ostraka.node.host import Host, Upkeep
+from ostraka.storage.disk import Loaded
 from ostraka.storage.identity import Identity
 from ostraka.storage.table import MemoryStore
 from ostraka.transport import wire
@@ -23,6 +24,7 @@ MEMBERS = Members((1, 2, 3))
 class Note(Record, frozen=True, tag=1):
     text: str
     index: int = 0
+    entry: Entry | None = None
 
     def mark(self) -> int:
         return self.index
@@ -81,6 +83,7 @@ class ManualDisk:
     def __init__(self) -> None:
         self.files: dict[str, bytearray] = {}
         self.waiting: list[Callable[[OSError | None], None]] = []
+        self.reading: list[Callable[[], None]] = []
 
     def create(self, name: str, size: int = 0) -> ManualFile:
         self.files[name] = bytearray()
@@ -92,6 +95,9 @@ class ManualDisk:
 
     def read(self, name: str) -> bytes:
         return bytes(self.files[name])
+
+    def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
+        self.reading.append(lambda: done(bytes(self.files[name][offset : offset + size]), None))
 
     def names(self) -> list[str]:
         return sorted(self.files)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ostraka.errors import NotExecuted, NotLeader, OstrakaError, OutcomeUnknown, Overloaded, Refused, StorageError
+from ostraka.errors import (
+    Corruption,
+    NotExecuted,
+    NotLeader,
+    OstrakaError,
+    OutcomeUnknown,
+    Overloaded,
+    Refused,
+    StorageError,
+)
 from ostraka.model import effects, events
 from ostraka.model.effects import Named, Why
 from ostraka.model.ids import SECOND
@@ -301,6 +310,42 @@ def test_a_log_segment_goes_when_it_is_released_and_the_hard_state_is_carried() 
     again = Scene(scene.disk, scene.store)
     notes = [record for record in again.engine.records if isinstance(record, Note)]
     assert notes[0] == Note("carried") and [note.index for note in notes if note.index][-5:] == [25, 26, 27, 28, 29]
+
+
+def stored() -> Scene:
+    """A scene in which three entries are durable, and two of them were asked for."""
+    scene = Scene()
+    scene.does(effects.Save(1, tuple(Note("entry", index, entry(index, b"%d" % index)) for index in (1, 2, 3))))
+    scene.disk.finish()
+    scene.does(effects.Load(9, 2, 3, 1 << 20))
+    assert not scene.happened(events.Loaded)
+    return scene
+
+
+def test_entries_are_read_back_from_the_log() -> None:
+    scene = stored()
+    scene.disk.reading.pop()()
+    scene.clock.run()
+    assert scene.happened(events.Loaded) == [events.Loaded(9, (entry(2, b"2"), entry(3, b"3")))]
+
+
+def test_entries_that_rot_end_the_node_and_are_never_served() -> None:
+    scene = stored()
+    data = scene.disk.files["wal-0000000000000001"]
+    data[data.index(b"entry")] ^= 1
+    scene.disk.reading.pop()()
+    scene.clock.run()
+    (failure,) = scene.failures
+    assert isinstance(failure, Corruption) and "wal-0000000000000001, offset " in str(failure)
+    assert not scene.happened(events.Loaded) and scene.happened(events.SaveFailed)
+
+
+def test_entries_that_come_after_the_end_are_nobodys() -> None:
+    scene = stored()
+    scene.host.stop()
+    scene.disk.reading.pop()()
+    scene.clock.run()
+    assert not scene.happened(events.Loaded) and not scene.failures
 
 
 def test_the_table_says_what_it_is_a_state_of() -> None:

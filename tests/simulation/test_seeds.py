@@ -23,6 +23,7 @@ MUST_SEE = (
     "a torn tail cut",
     "an election under load",
     "a read across a change of leader",
+    "entries loaded from the log",
 )
 
 

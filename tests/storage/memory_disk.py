@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 from typing import Literal
 
-from ostraka.storage.disk import Done
+from ostraka.storage.disk import Done, Loaded
 
 Crash = Literal["power cut", "kill"]
 
@@ -79,6 +79,15 @@ class MemoryDisk:
 
     def read(self, name: str) -> bytes:
         return self.files[name].cache
+
+    def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
+        def finish() -> None:
+            if name in self.files:
+                done(self.files[name].cache[offset : offset + size], None)
+            else:
+                done(b"", FileNotFoundError(name))
+
+        self.waiting.append(finish)
 
     def names(self) -> list[str]:
         return sorted(self.files)

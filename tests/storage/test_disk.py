@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -72,6 +73,25 @@ def test_nothing_reaches_the_kernel_before_its_sync(disk: ThreadDisk, loop: Loop
     assert disk.names() == []
     file.close()
     assert loop.observed == ["data", "name", "data"]
+
+
+def test_reading_goes_on_beside_a_sync(disk: ThreadDisk, loop: Loop) -> None:
+    file = disk.create("a", 1000)
+    disk.flush_dir("name")
+    file.append(b"durable")
+    file.flush("data")
+    stalled = threading.Event()
+    disk.submit(lambda: stalled.wait(60) and None, lambda error: None, "stalled")
+    told: list[tuple[bytes, OSError | None]] = []
+    for offset, size in ((2, 3), (5, 2000), (0, 0)):
+        disk.load("a", offset, size, lambda data, error: told.append((data, error)))
+    disk.load("b", 0, 1, lambda data, error: told.append((data, error)))
+    assert told == []
+    for _ in range(4):
+        loop.posted.get(timeout=60)()
+    stalled.set()
+    assert [data.rstrip(b"\0") for data, _ in told] == [b"rab", b"le", b"", b""]
+    assert isinstance(told[3][1], FileNotFoundError) and told[0][1] is None
 
 
 def test_a_file_takes_the_place_of_another(disk: ThreadDisk) -> None:

@@ -250,6 +250,7 @@ class Stage:
                         break
                     found.append(stored[index])
                 node.inbox.append(ev.Loaded(effect.token, tuple(found)))
+                self._note("loads", f"n{node.id} loads {found[0].index} to {found[-1].index} from its disk")
             case do.TakeSnapshot():
                 node.held[node.state[0]] = node.state
                 node.inbox.append(ev.SnapshotTaken(node.state[0]))

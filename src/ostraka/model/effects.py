@@ -43,7 +43,11 @@ class Save(Effect, frozen=True, gc=False):
 
 
 class Load(Effect, frozen=True, gc=False):
-    """Read the entries from `first` to `last` back from the write-ahead log, at most `size` bytes of them."""
+    """Read the entries from `first` to `last` back from the write-ahead log, and answer `Loaded`.
+
+    About `size` bytes of them are enough, and at least one entry, unless they were given up by a `Compact`. They are
+    durable: what can't be read ends the replica.
+    """
 
     token: Token
     first: Index

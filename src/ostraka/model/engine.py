@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_uncommitted: int = 64 << 20  # Above this, requests are refused as Overloaded.
     lease: Duration = 0  # For so long after it proposed an entry a leader may read by it alone; 0: it asks a quorum.
     clock_drift: int = 200_000  # No member's clock runs faster than another's by more than so many millionths.
+    max_held: int = 32 << 20  # Memory for entries; what goes beyond is read back from the write-ahead log.
     tail: int = 5000  # Entries kept behind the applied index for slow followers.
     compact_every: int = 1000  # Compaction waits until this many entries can go.
 

@@ -80,7 +80,7 @@ class SaveFailed(Event, frozen=True, gc=False):
 
 
 class Loaded(Event, frozen=True, gc=False):
-    """The answer to `Load`: entries read back from the write-ahead log."""
+    """The answer to `Load`: the first of the entries asked for, or none if they were compacted away."""
 
     token: Token
     entries: tuple[Entry, ...]

@@ -103,6 +103,7 @@ class Group:
         self._make_machine: Final = machine
         self._descriptor = descriptor
         self._decode: Final = msgspec.msgpack.Decoder(consensus.message).decode
+        self._decode_record: Final = msgspec.msgpack.Decoder(consensus.record).decode
         self._events: list[Event] = []
         self._proposals: list[tuple[Token, Request]] = []
         self._token: Token = 0
@@ -120,6 +121,7 @@ class Group:
         self._carry_out: Final[dict[type[Effect], Callable[[Any], None]]] = {
             effects.Save: self._save,
             effects.Send: self._send,
+            effects.Load: self._load,
             effects.Commit: self._commit,
             effects.ReadAt: self._read_at,
             effects.Done: self._done,
@@ -335,6 +337,13 @@ class Group:
             return
         for member in effect.to:
             self._host.network.send(member, frame)
+
+    def _load(self, effect: effects.Load) -> None:
+        def loaded(payloads: list[bytes]) -> None:
+            entries = tuple([self._decode_record(payload).entry for payload in payloads])
+            self.happened(events.Loaded(effect.token, entries))
+
+        self._host.load(self.id, effect.first, effect.last, effect.size, loaded)
 
     def _commit(self, effect: effects.Commit) -> None:
         replies = {}

@@ -12,7 +12,7 @@ from ostraka.errors import Removed, StorageError
 from ostraka.model import events
 from ostraka.model.effects import Record
 from ostraka.model.engine import Consensus, Engine, Settings
-from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, GroupId, Instant, NodeId
+from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, GroupId, Index, Instant, NodeId
 from ostraka.model.machine import Machine, Table
 from ostraka.model.requests import Members, SnapshotMeta
 from ostraka.node.clock import Clock, Timer
@@ -229,6 +229,22 @@ class Host:
         self._restless = True
         for group in self.groups.values():
             group.durable(sequence)
+
+    def load(
+        self, group_id: GroupId, first: Index, last: Index, size: int, done: Callable[[list[bytes]], None]
+    ) -> None:
+        """Read a group's entries back from the log: see `Wal.load`.
+
+        What was durable and can't be read any more ends the node. When it starts again it will find what is wrong.
+        """
+
+        def loaded(payloads: list[bytes], error: StorageError | None) -> None:
+            if error is not None and not self._stopped:
+                self.fail(error)
+            elif not self._stopped:
+                done(payloads)
+
+        self.wal.load(group_id, first, last, size, loaded)
 
     def describe(self, group_id: GroupId, descriptor: Descriptor) -> None:
         """This generation is the group's state from now on; durable with the next flush."""

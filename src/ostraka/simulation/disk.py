@@ -14,10 +14,11 @@ from functools import partial
 from typing import Final, Protocol
 
 from ostraka.model.ids import MILLISECOND, Dice, Duration, roll
-from ostraka.storage.disk import Done
+from ostraka.storage.disk import Done, Loaded
 
 SECTOR: Final = 512
 SYNC_TIME: Final[Duration] = MILLISECOND // 4
+READ_TIME: Final[Duration] = MILLISECOND // 10
 
 
 class Computer(Protocol):
@@ -104,6 +105,19 @@ class SimulatedDisk:
         self._computer.effect(f"read {name}")
         assert not self._pending, f"{name} read while created, renamed or removed files are not synced"
         return self._existing(name).content
+
+    def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
+        self._computer.effect(f"load {name} {offset}")
+        self._computer.after(READ_TIME + roll(self._dice, READ_TIME), partial(self._load, name, offset, size, done))
+
+    def _load(self, name: str, offset: int, size: int, done: Loaded) -> None:
+        try:
+            inode = self._existing(name)
+        except OSError as failure:
+            done(b"", failure)
+        else:
+            self._computer.saw("entries loaded from the log")
+            done(inode.content[offset : offset + size], None)
 
     def names(self) -> list[str]:
         self._computer.effect("names")

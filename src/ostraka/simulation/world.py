@@ -67,7 +67,10 @@ class World:
         dice = self.dice("plan")
         nodes = nodes or (3, 3, 3, 3, 3, 5, 5, 1)[roll(dice, 8)]
         settings = msgspec.structs.replace(
-            _draw_settings(dice), lease=draw_lease(self.dice("lease")), clock_drift=APART
+            _draw_settings(dice),
+            lease=draw_lease(self.dice("lease")),
+            clock_drift=APART,
+            max_held=(1, 2000, 32 << 20)[roll(self.dice("memory"), 3)],
         )
         plan = Plan(consensus, nodes, settings, _draw_upkeep(dice))
         self._world_dice: Final = self.dice("world")

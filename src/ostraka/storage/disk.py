@@ -27,6 +27,9 @@ from ostraka.errors import DirectoryInUse
 Done = Callable[[OSError | None], None]
 """Told, later and from the loop, that something became durable, or why it did not."""
 
+Loaded = Callable[[bytes, OSError | None], None]
+"""Told, later and from the loop, what was read, or why it could not be."""
+
 Post = Callable[[Callable[[], None]], object]
 """Runs a callback in the loop; may be called from any thread (`loop.call_soon_threadsafe`)."""
 
@@ -69,6 +72,12 @@ class Disk(Protocol):
     def read(self, name: str) -> bytes:
         """The whole file. Raises OSError. As `open` and `names`, for start-up: all metadata must be synced."""
 
+    def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
+        """Read so many bytes from there on, less at the file's end, beside whatever is being synced.
+
+        What was appended must have been synced. `done` is never called from inside.
+        """
+
     def names(self) -> list[str]:
         """The files there are, sorted."""
 
@@ -90,7 +99,7 @@ _ZEROS: Final = bytes(_AHEAD)
 
 
 class ThreadDisk:
-    """The real disk. All writing is done by one thread of its own, in the order in which it was asked for."""
+    """The real disk. One thread does all writing, in the order in which it was asked for, and another reads."""
 
     def __init__(self, path: str | os.PathLike[str], post: Post, observe: Observe | None = None) -> None:
         """Makes the directory `path` if it is missing, and locks it. Raises DirectoryInUse, OSError."""
@@ -103,8 +112,13 @@ class ThreadDisk:
         self._metadata: list[Callable[[], None]] = []  # Gathered here until the directory is synced.
         self._failure: OSError | None = None  # Of the directory. Belongs to the thread, as do the three below.
         self._jobs: Final[SimpleQueue[Callable[[], None] | None]] = SimpleQueue()
-        self._thread: Final = threading.Thread(target=self._work, name="ostraka-disk", daemon=True)
-        self._thread.start()
+        self._reads: Final[SimpleQueue[Callable[[], None] | None]] = SimpleQueue()
+        self._threads: Final = [
+            threading.Thread(target=_work, args=(jobs,), name=name, daemon=True)
+            for jobs, name in ((self._jobs, "ostraka-disk"), (self._reads, "ostraka-disk-reads"))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def create(self, name: str, size: int = 0) -> File:
         file = _ThreadFile(self, name, 0, size)
@@ -120,6 +134,9 @@ class ThreadDisk:
     def read(self, name: str) -> bytes:
         self._settled()
         return (self.path / name).read_bytes()
+
+    def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
+        self._reads.put(partial(self._load, name, offset, size, done))
 
     def names(self) -> list[str]:
         self._settled()
@@ -142,8 +159,10 @@ class ThreadDisk:
 
     def close(self) -> None:
         """Waits for what was handed to the thread, and unlocks the directory. The rest is lost."""
-        self._jobs.put(None)
-        self._thread.join()
+        for jobs in (self._jobs, self._reads):
+            jobs.put(None)
+        for thread in self._threads:
+            thread.join()
         os.close(self.directory)
         os.close(self._lock)
 
@@ -164,10 +183,6 @@ class ThreadDisk:
     def _settled(self) -> None:
         assert not self._metadata, f"{self.path}: read while created, renamed or removed files are not synced"
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
     def _work_on(self, job: Callable[[], None], done: Done, point: str) -> None:
         failure: OSError | None = None
         start = time.perf_counter()
@@ -180,6 +195,15 @@ class ThreadDisk:
             self._post(partial(self._finish, done, failure, point, seconds))
         except RuntimeError:
             return  # The loop is closed, so nobody is left who could be told.
+
+    def _load(self, name: str, offset: int, size: int, done: Loaded) -> None:
+        data, failure = b"", None
+        try:
+            data = _read_at(self.path / name, offset, size)
+        except OSError as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # The loop is closed, so nobody is left who could be told.
+            self._post(partial(done, data, failure))
 
     def _finish(self, done: Done, failure: OSError | None, point: str, seconds: float) -> None:
         if self._observe is not None:
@@ -285,6 +309,18 @@ class _ThreadFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _work(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+
+
+def _read_at(path: Path, offset: int, size: int) -> bytes:
+    """What is there, at most `size` bytes. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

@@ -51,6 +51,16 @@ class Header(NamedTuple):
     previous_chain: int
 
 
+class Place(NamedTuple):
+    """Where a batch is, and what must be known to read it there."""
+
+    segment: int
+    offset: int
+    seed: int  # The segment's, as in Contents.
+    chain: int  # The checksum before it.
+    first: int  # Sequence number of its first record.
+
+
 class Contents(NamedTuple):
     """What was read from a segment."""
 
@@ -61,6 +71,7 @@ class Contents(NamedTuple):
     chain: int  # The last checksum.
     next: int  # The next sequence number.
     torn: int  # Bytes after it that are neither zero nor whole.
+    batches: list[tuple[Place, int, list[Record]]]  # With the offset behind each; but for the carried one.
 
 
 def encode_header(header: Header) -> tuple[bytes, int]:
@@ -94,13 +105,16 @@ def read_segment(name: str, data: bytes) -> Contents:
     """All batches up to the end or to a torn one. Raises Corruption, NewerFormat."""
     header, seed = _decode_header(name, data)
     records: list[Record] = []
+    batches: list[tuple[Place, int, list[Record]]] = []
     offset, chain, following = HEADER_SIZE, seed, header.first
     carried = True
     while (batch := _decode_batch(data, offset, seed, chain, following, carried)) is not None:
+        place = Place(header.number, offset, seed, chain, following)
         found, offset, chain = batch
         records += found
         if not carried:
             following += len(found)
+            batches.append((place, offset, found))
         carried = False
     if carried:
         raise Corruption(f"{name}, offset {offset}, sequence {following}: what was carried into it is damaged")
@@ -112,7 +126,23 @@ def read_segment(name: str, data: bytes) -> Contents:
             f"written when all up to sequence {durable} was durable"
         )
     torn = len(data) - offset - data.count(0, offset)
-    return Contents(header, seed, records, offset, chain, following, torn)
+    return Contents(header, seed, records, offset, chain, following, torn, batches)
+
+
+def read_batches(name: str, data: bytes, place: Place) -> list[Record]:
+    """The records of the whole batches that `data` is made of, which begin at this place. Raises Corruption."""
+    records: list[Record] = []
+    offset, chain, following = 0, place.chain, place.first
+    while offset < len(data):
+        batch = _decode_batch(data, offset, place.seed, chain, following, False)
+        if batch is None:
+            raise Corruption(
+                f"{name}, offset {place.offset + offset}, sequence {following}: damaged since it was written"
+            )
+        found, offset, chain = batch
+        records += found
+        following += len(found)
+    return records
 
 
 def _decode_header(name: str, data: bytes) -> tuple[Header, int]:

@@ -9,16 +9,20 @@ the oldest first, when each group has released the marks in it; what has no mark
 starts with what `carry` says must stay known of each group. A record that cuts off a suffix of a group's log need not
 be carried: it outlives the entries that it cuts, which stand before it.
 
+Entries can be read back by their marks. A record takes the place of all those of its group before it whose marks are
+not smaller. Where to look is kept in memory, for every 64 KiB or so of a group's records.
+
 A sync of nothing, when all is durable, writes down that all is durable: from then on damage to the last batch can no
 longer pass for a torn write. Ask for it when the log has been quiet for a while, and before a shutdown.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from ostraka.errors import Corruption, StorageError
 from ostraka.storage import identity as identities
@@ -29,9 +33,11 @@ from ostraka.storage.segment import (
     HEADER_SIZE,
     Contents,
     Header,
+    Place,
     Record,
     encode_batch,
     encode_header,
+    read_batches,
     read_segment,
 )
 
@@ -52,7 +58,22 @@ Replay = dict[int, list[tuple[bytes, int]]]
 Synced = Callable[[int, OSError | None], None]
 """Told the sequence number up to which all is durable, and the error if it is not all that was asked for."""
 
+Loaded = Callable[[list[bytes], StorageError | None], None]
+"""Told the payloads that were read back, or why they could not be."""
+
 _NEW: Final = "wal.new"
+_STRIDE: Final = 64 << 10  # Bytes between the places that are kept of a group's records.
+
+
+class Spot:
+    """A group's records of one segment from a batch on, with marks from `mark` up to that of the next spot."""
+
+    __slots__ = ("end", "mark", "place")
+
+    def __init__(self, mark: int, place: Place) -> None:
+        self.mark = mark  # The lowest of that batch.
+        self.place = place
+        self.end = place.offset  # Offset behind the last batch with records of the group.
 
 
 def segment_name(number: int) -> str:
@@ -82,6 +103,9 @@ class Wal:
         self._failure: OSError | None = None
         self._file: File
         self._number = self._end = self._seed = self._chain = 0  # The current segment.
+        self._synced_end = 0  # Offset behind the last batch in it that is durable.
+        self._spots: dict[int, list[Spot]] = {}  # Of each group, in the order of their marks and of their places.
+        self._last_mark: dict[int, int] = {}
 
     @classmethod
     def open(
@@ -118,6 +142,32 @@ class Wal:
         if not self._busy:
             self._start()
 
+    def load(self, group: int, first: int, last: int, size: int, done: Loaded) -> None:
+        """Read back the group's records with the marks from `first` to `last`, which must be durable.
+
+        `done` is called with the first of their payloads, about `size` bytes and at least one; with none if they were
+        released meanwhile; or with Corruption, or another StorageError, if what was durable can't be read.
+        """
+        spots = self._spots.get(group, [])
+        begin = bisect_right(spots, first, key=lambda spot: spot.mark) - 1
+        if begin < 0:
+            done([], None)
+            return
+        place, behind = spots[begin].place, begin + 1
+        while (
+            behind < len(spots)
+            and spots[behind].place.segment == place.segment
+            and spots[behind].place.offset < place.offset + size
+        ):
+            behind += 1
+        end = spots[behind - 1].end
+        if place.segment == self._number:
+            end = min(end, self._synced_end)
+        if behind < len(spots):
+            last = min(last, spots[behind].mark - 1)
+        found = partial(self._loaded, _Wanted(group, first, last, size, place, done))
+        self._disk.load(segment_name(place.segment), place.offset, end - place.offset, found)
+
     def release(self, group: int, below: int) -> None:
         """The group will not need its entries with marks smaller than `below` again."""
         if below > self._released.get(group, 0):
@@ -141,11 +191,12 @@ class Wal:
     def _write_batch(self) -> None:
         pending, self._pending = self._pending, []
         if pending or self._marked < self.durable:
+            place = Place(self._number, self._end, self._seed, self._chain, self.durable + 1)
             data, self._chain = encode_batch(self._seed, self._chain, self.durable + 1, self.durable, pending)
             self._marked = self.durable
             self._end += len(data)
             self._file.append(data)
-            _note_marks(self._segments[-1][1], self._released, pending)
+            self._note(self._segments[-1][1], place, self._end, pending)
         self._file.sync(partial(self._batch_written, self.durable + len(pending)), "wal.batch")
 
     def _batch_written(self, last: int, error: OSError | None) -> None:
@@ -153,6 +204,7 @@ class Wal:
             self._die(error)
             return
         self.durable = last
+        self._synced_end = self._end
         told, self._told = self._told, []
         self._busy = False
         if self._waiting:
@@ -193,7 +245,7 @@ class Wal:
     def _adopt(self, file: File, number: int, seed: int, chain: int, end: int) -> None:
         self._segments.append((number, {}))
         self._file, self._number, self._seed, self._chain, self._end = file, number, seed, chain, end
-        self._marked = self.durable
+        self._marked, self._synced_end = self.durable, end
 
     def _remove_oldest(self) -> None:
         if self._removing or self._failure is not None or len(self._segments) < 2:
@@ -201,6 +253,9 @@ class Wal:
         number, marks = self._segments[0]
         if all(mark < self._released[group] for group, mark in marks.items()):
             self._segments.popleft()
+            for spots in self._spots.values():
+                while spots and spots[0].place.segment == number:
+                    del spots[0]
             self._removing = True
             self._disk.remove(segment_name(number))
             self._disk.sync_dir(self._removed, "wal.removal")
@@ -226,6 +281,50 @@ class Wal:
             "restart this member"
         ) from self._failure
 
+    # Reading back.
+
+    def _note(self, marks: dict[int, int], place: Place, end: int, records: Sequence[Record]) -> None:
+        """A batch is there: note the highest mark of each group in `marks`, and where its records can be found."""
+        lowest: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for group, _, mark in records:
+            if mark > marks.get(group, 0):
+                marks[group] = mark
+            if group not in self._released:
+                self._released[group] = 0
+            if mark:
+                last[group] = mark
+                if mark < lowest.get(group, mark + 1):
+                    lowest[group] = mark
+        for group, mark in lowest.items():
+            spots = self._spots.setdefault(group, [])
+            replaces = mark <= self._last_mark.get(group, 0)
+            while spots and spots[-1].mark >= mark:
+                spots.pop()
+            if (
+                replaces
+                or not spots
+                or spots[-1].place.segment != place.segment
+                or place.offset >= spots[-1].place.offset + _STRIDE
+            ):
+                spots.append(Spot(mark, place))
+            spots[-1].end = end
+            self._last_mark[group] = last[group]
+
+    def _loaded(self, wanted: _Wanted, data: bytes, failure: OSError | None) -> None:
+        segment, offset = wanted.place.segment, wanted.place.offset
+        if self._segments[0][0] > segment:
+            wanted.done([], None)  # It was removed meanwhile.
+            return
+        name = segment_name(segment)
+        if failure is not None:
+            wanted.done([], StorageError(f"{name}, offset {offset}: what is durable there can't be read: {failure}"))
+            return
+        try:
+            wanted.done(_payloads(wanted, read_batches(name, data, wanted.place)), None)
+        except Corruption as corruption:
+            wanted.done([], corruption)
+
     # The start.
 
     @classmethod
@@ -250,12 +349,15 @@ class Wal:
         for contents in segments:
             marks: dict[int, int] = {}
             self._segments.append((contents.header.number, marks))
-            _note_marks(marks, self._released, contents.records)
+            for place, end, records in contents.batches:
+                self._note(marks, place, end, records)
             for group, payload, mark in contents.records:
+                self._released.setdefault(group, 0)
                 replay.setdefault(group, []).append((payload, mark))
         last = segments[-1]
         self._number, self._seed, self._chain = last.header.number, last.seed, last.chain
         self.torn, self._end = last.torn, last.end
+        self._synced_end = self._end
         self._last = self.durable = last.next - 1
         self._file = self._disk.open(segment_name(self._number), self._end, self._segment_size)
         self._file.flush("wal.recovery")
@@ -263,13 +365,37 @@ class Wal:
         return replay
 
 
-def _note_marks(marks: dict[int, int], known: dict[int, int], records: Sequence[Record]) -> None:
-    """Note the highest mark of each group in a segment, and which groups there are."""
-    for group, _, mark in records:
-        if mark > marks.get(group, 0):
-            marks[group] = mark
-        if group not in known:
-            known[group] = 0
+class _Wanted(NamedTuple):
+    group: int
+    first: int
+    last: int
+    size: int
+    place: Place  # Where reading begins.
+    done: Loaded
+
+
+def _payloads(wanted: _Wanted, records: Sequence[Record]) -> list[bytes]:
+    """Those that are wanted. A later record takes the place of those whose marks are not smaller. Raises Corruption."""
+    found: list[tuple[int, bytes]] = []
+    for group, payload, mark in records:
+        if group == wanted.group and mark:
+            while found and found[-1][0] >= mark:
+                found.pop()
+            found.append((mark, payload))
+    payloads: list[bytes] = []
+    size = 0
+    for mark, payload in found:
+        if wanted.first <= mark <= wanted.last and size < wanted.size:
+            if mark != wanted.first + len(payloads):
+                break
+            payloads.append(payload)
+            size += len(payload)
+    if not payloads:
+        raise Corruption(
+            f"{segment_name(wanted.place.segment)}, offset {wanted.place.offset}: "
+            f"there is no record {wanted.first} of group {wanted.group}"
+        )
+    return payloads
 
 
 def _segment_names(disk: Disk) -> list[str]:

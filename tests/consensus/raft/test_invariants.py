@@ -203,6 +203,14 @@ def test_two_changes_at_a_time_are_noticed() -> None:
         observer.observe(replica)
 
 
+def test_memory_that_grows_is_noticed() -> None:
+    observer, lone = invariants.MemoryIsBounded(), Lone(max_held=1).follow(*[1] * 10, commit=5)
+    observer.observe(lone.replica)
+    lone.replica.decided = 6
+    with pytest.raises(AssertionError, match="n1 holds"):
+        observer.observe(lone.replica)
+
+
 def test_all_of_them_run_together() -> None:
     kinds = {kind for kind in vars(invariants).values() if hasattr(kind, "observe")}
     kinds -= {invariants.Invariant, invariants.Invariants}

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import Quorum, reached
-from ostraka.consensus.raft import checkpoint, handover, lease, membership, reads
+from ostraka.consensus.raft import checkpoint, handover, lease, loading, membership, reads
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Append, Appended, Term
 from ostraka.consensus.raft.roles import Follower, Leader, Progress
@@ -148,6 +148,7 @@ def replicate(me: Replica, role: Leader) -> None:
         for first, peers in lacking.items():
             send_entries(me, role, first, peers)
             served.update(peers)
+    loading.load_for_followers(me, role)
     empty: dict[tuple[Index, Index], list[NodeId]] = {}
     for peer, progress in role.progress.items():
         if peer in served:
@@ -167,24 +168,25 @@ def replicate(me: Replica, role: Leader) -> None:
 
 def behind(me: Replica, role: Leader) -> dict[Index, list[NodeId]]:
     """Who can be sent entries now, by the index that they begin with."""
-    last, base = me.log.last.index, me.log.base.index
+    last, shed = me.log.last.index, me.log.shed.index
     lacking: dict[Index, list[NodeId]] = {}
     for peer, progress in role.progress.items():
-        if base < progress.next <= last and progress.may_send(me.settings):
+        if shed < progress.next <= last and progress.may_send(me.settings):
             lacking.setdefault(progress.next, []).append(peer)
     return lacking
 
 
 def send_entries(me: Replica, role: Leader, first: Index, peers: list[NodeId]) -> None:
     """One message for all who go on from the same place."""
-    prev = me.log.position_at(first - 1)
+    send_these(me, role, me.log.entries(first, me.log.last.index), peers)
+
+
+def send_these(me: Replica, role: Leader, entries: tuple[Entry, ...], peers: list[NodeId]) -> None:
+    """As many of these entries as fit into one message."""
+    prev = me.log.position_at(entries[0].index - 1)
     assert prev is not None
-    last = me.log.last.index
-    entries = me.log.entries(first, first)
-    size = entries[0].size()
-    if last > first:
-        entries, size = fill(me.log.entries(first, last), me.settings.max_append)
-    end = first + len(entries) - 1
+    entries, size = fill(entries, me.settings.max_append)
+    end = prev.index + len(entries)
     me.send_now(tuple(peers), Append(me.term, prev, entries, me.commit, role.round, me.leases.longest))
     for peer in peers:
         progress = role.progress[peer]
@@ -323,8 +325,15 @@ def decide(me: Replica) -> None:
     upto = min(me.commit, me.saved)
     if upto <= me.decided or me.installing is not None:
         return
-    entries = me.log.entries(me.decided + 1, upto)
-    me.decided = upto
+    if me.decided < me.log.shed.index:
+        loading.load_for_the_machine(me, upto)
+    else:
+        hand_on(me, me.log.entries(me.decided + 1, upto))
+
+
+def hand_on(me: Replica, entries: tuple[Entry, ...]) -> None:
+    """The next entries for the state machine."""
+    me.decided = entries[-1].index
     named = []
     for entry in entries:
         for place, batch in enumerate(entry.batches):

@@ -42,12 +42,7 @@ def compactable(log: Log, flushed: Index, tail: int) -> Index:
     """The last entry that can go: durable in the state, and behind the tail by number or by size."""
     upto = max(flushed - tail, log.base.index)
     if log.size > 2 * TAIL_BYTES:
-        size = log.size
-        for index, bytes_there in enumerate(log.sizes(), log.first):
-            if index > flushed or size <= TAIL_BYTES:
-                break
-            size -= bytes_there
-            upto = max(upto, index)
+        upto = max(upto, min(log.end_of(TAIL_BYTES), flushed))
     return upto
 
 

@@ -118,7 +118,7 @@ class LogMatching:
             return
         while known and log.position_at(known[-1].index) != known[-1]:
             known.pop()
-        start = max(known[-1].index, log.base.index) + 1 if known else log.first
+        start = max(known[-1].index if known else 0, log.shed.index) + 1  # Of a new life: what is in memory.
         if known and start > known[-1].index + 1:
             known.clear()
         before = log.position_at(start - 1)
@@ -281,6 +281,16 @@ class CommittedIsDurable:
         self.decided[replica.id] = (replica, max(decided, replica.decided))
 
 
+class MemoryIsBounded:
+    """Memory holds no more than the settings allow, but for entries that the state machine has not got. (Ours)"""
+
+    def observe(self, replica: Replica) -> None:
+        log = replica.log
+        assert log.held <= replica.settings.max_held or log.shed.index >= replica.decided, (
+            f"n{replica.id} holds {log.held} bytes of entries, from {log.shed.index + 1} on; decided: {replica.decided}"
+        )
+
+
 class OneChangeAtATime:
     """Majorities of neighbouring configurations meet, and no leader has two that are not committed. (Raft §6)"""
 
@@ -323,6 +333,7 @@ class Invariants:
             MoreUpToDateCorrect(self.committed),
             CommittedIsDurable(self.committed),
             OneChangeAtATime(),
+            MemoryIsBounded(),
         )
 
     def observe(self, replica: Replica) -> None:

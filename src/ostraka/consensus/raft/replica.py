@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ostraka.consensus.quorum import Quorum, quorum_of
-from ostraka.consensus.raft import agreement, checkpoint, handover, leadership, membership, messages, reads, requests
+from ostraka.consensus.raft import (
+    agreement,
+    checkpoint,
+    handover,
+    leadership,
+    loading,
+    membership,
+    messages,
+    reads,
+    requests,
+)
 from ostraka.consensus.raft.handover import Handover
 from ostraka.consensus.raft.lease import Leases
 from ostraka.consensus.raft.log import Log
@@ -67,8 +77,7 @@ class Replica:
         self.campaign_at: Instant | None = None
         self.commit: Index = applied.index
         self.decided: Index = applied.index  # The last entry in a `Commit`.
-        self.applied: Index = applied.index
-        self.flushed: Index = applied.index
+        self.applied = self.flushed = applied.index
         self.led = Led()
         self.handover: Handover | None = None  # Under way, or its outcome is not known yet.
         self.leases = Leases(grown=now)
@@ -85,6 +94,7 @@ class Replica:
         self.term_save: SaveToken = 0  # The save under way that holds our term and vote, 0 if none does.
         self.saves: deque[PendingSave] = deque()
         self.saved: Index = log.last.index  # The log is durable up to here.
+        self.loads = self.deciding = 0  # The last token of a Load, and that of the one for the state machine.
 
         # This replica's own callers.
         self.incoming: list[tuple[Token, Request]] = []  # Requests of this turn,
@@ -126,6 +136,7 @@ class Replica:
             if isinstance(self.role, Leader):
                 agreement.lead_on(self, self.role)
             agreement.decide(self)
+            loading.shed(self)
         effects, self.out = self.out, []
         if self.records:
             self.last_save += 1
@@ -342,7 +353,7 @@ ON_EVENT: dict[type[Event], Callable[[Replica, Any], None]] = {
     events.SnapshotInstalled: checkpoint.on_installed,
     events.LinkUp: agreement.on_link,
     events.LinkDown: agreement.on_link,
-    events.Loaded: ignore,
+    events.Loaded: loading.on_loaded,
     events.Verified: ignore,
 }
 

@@ -62,6 +62,7 @@ def restore(
     for entry in log.entries(applied.index + 1, log.last.index):
         if entry.members is not None:
             replica.configurations.append((entry.index, entry.members))
+    log.release(log.last.index, settings.max_held)  # Durable, all of it.
     membership.take_effect(replica)
     replica.rest()
     return replica

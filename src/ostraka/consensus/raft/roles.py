@@ -66,6 +66,7 @@ class Progress:
     probing: bool = True
     awaiting: bool = False  # Probing, and the probe isn't answered.
     round: int = 0  # The last read round that it echoed.
+    loading: Token = 0  # Of the entries that it waits for, if memory doesn't hold them.
     told: Index = 0  # The commit index that the last message to it carried.
     in_flight: deque[tuple[Index, int]] = field(default_factory=deque)  # The last index and the bytes of each message.
     in_flight_bytes: int = 0

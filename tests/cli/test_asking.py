@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -12,12 +11,10 @@ import pytest
 from ostraka.api import etcd
 from ostraka.cli import ls
 from ostraka.cli.__main__ import main
-from ostraka.cli.cluster import SERVE, Cluster
 from ostraka.cli.ls import folded
 from ostraka.cli.txn import parsed
 
-FAST = ("--heartbeat-interval", "60", "--election-timeout", "400", "--log-level", "warn", "--max-txn-ops", "5")
-Run = Callable[..., tuple[int, str]]
+from .conftest import Run
 
 
 @pytest.mark.parametrize(
@@ -63,26 +60,6 @@ def test_what_is_wrong_with_a_document_is_named_before_anybody_is_asked(document
     assert main(["txn", "--endpoints", "127.0.0.1:1", document]) == 2
     shown = capsys.readouterr().err
     assert said in shown and "ostraka txn --help" in shown
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Cluster(tmp_path_factory.mktemp("one"), 1, command=SERVE, flags=FAST) as cluster:
-        cluster.start()
-        yield cluster.nodes[0].endpoint
-
-
-@pytest.fixture
-def run(node: str, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command's exit code and what it printed; then the keys are gone again."""
-
-    def command(*words: str) -> tuple[int, str]:
-        code = main([words[0], "--endpoints", node, *words[1:]])
-        shown = capsys.readouterr()
-        return code, shown.out + shown.err
-
-    assert command("del", "--prefix", "")[0] == 0
-    return command
 
 
 @pytest.mark.process

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from ostraka.cli.__main__ import main
+from ostraka import errors
+from ostraka.cli import ask, lease, member
+from ostraka.cli.__main__ import INTERRUPTED, USAGE, main
 from ostraka.client.operations import prefix_end
 from ostraka.transport.http2 import frames
 
@@ -20,6 +25,48 @@ def test_help_names_every_command(capsys, word):
     shown = capsys.readouterr().out
     for name in ("serve", "demo", "put", "get", "del", "ls", "txn", "compaction", "status", "members"):
         assert f"\n  {name} " in shown
+
+
+PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text()
+
+
+def test_the_page_has_the_commands_that_there_are(capsys):
+    """And each of them has a help that begins as the page does."""
+    commands = re.findall(r"^\| `ostraka ([^`]+)` \|", PAGE, re.MULTILINE)
+    named = [re.sub(" [A-Z\\[].*", "", command) for command in commands]
+    for name in named:
+        with contextlib.suppress(SystemExit):
+            assert main([*name.split(), "--help"]) == 0
+        shown = "members" if name == "member list" else name
+        assert f"ostraka {shown}" in capsys.readouterr().out
+    groups = {"": USAGE, "lease ": lease.USAGE, "member ": member.USAGE}
+    there = {prefix + found for prefix, text in groups.items() for found in re.findall("^  ([a-z-]+)  ", text, re.M)}
+    assert there - {"lease", "member"} == set(named)
+
+
+def test_the_page_has_the_exit_codes_that_there_are():
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
+    assert codes == {ask.DONE, ask.NOT_DONE, ask.WRONG_USAGE, ask.UNKNOWN, INTERRUPTED}
+    assert {int(code) for code in re.findall(r"(\d+) [a-z]", USAGE.split("Exit codes:")[1])} == codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.Refused("wrong"), 1),
+        (errors.NotExecuted("no leader"), 1),
+        (errors.OutcomeUnknown("timed out"), 3),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 1),
+    ],
+)
+def test_an_exit_code_says_whether_it_happened(monkeypatch, error, code):
+    def call(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ostraka.client.Client.call", call)
+    monkeypatch.setattr("os.dup2", lambda *files: None)
+    assert main(["put", "k", "v"]) == code
 
 
 def test_without_a_command_it_says_how_it_is_used(capsys):

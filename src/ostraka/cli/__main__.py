@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 Command = Callable[[Sequence[str]], int]
+INTERRUPTED = 130  # As shells have it.
 
 USAGE = """\
 Usage: ostraka <command> [options]
@@ -18,6 +20,10 @@ Usage: ostraka <command> [options]
   ls           list keys as paths
   txn          compare, then do one thing or the other, all at once
   compaction   forget how the keys were before a revision
+  watch        show each change of keys as it happens
+  lease        grant, revoke, look at and keep alive what ends by itself
+  lock         hold a lock while a command runs
+  elect        be a candidate in an election, or see who leads
   status       ask each endpoint how it is
   members      list the members of the cluster
   member       add, remove, update or promote a member
@@ -25,7 +31,7 @@ Usage: ostraka <command> [options]
   check        judge a recorded history, of any database, by what it promises
 
 `ostraka <command> --help` says more; `ostraka --version` says which version this is.
-Exit codes: 0 done, 1 not done, 2 wrong usage, 3 nobody knows whether it was done.
+Exit codes: 0 done, 1 not done, 2 wrong usage, 3 nobody knows whether it was done, 130 interrupted.
 """
 
 
@@ -55,6 +61,18 @@ def _command(name: str) -> Command | None:
             from ostraka.cli import ls
 
             return ls.ls
+        case "watch":
+            from ostraka.cli import watch
+
+            return watch.watch
+        case "lease":
+            from ostraka.cli import lease
+
+            return lease.lease
+        case "lock" | "elect":
+            from ostraka.cli import claims
+
+            return claims.lock if name == "lock" else claims.elect
         case "check":
             from ostraka.cli import check
 
@@ -78,7 +96,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         print(f"ostraka: there is no command {words[0]!r}; see ostraka --help", file=sys.stderr)
         return 2
-    return command(words[1:])
+    try:
+        return command(words[1:])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # Whoever reads what is printed has seen enough; nor can the rest be printed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

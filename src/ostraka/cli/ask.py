@@ -24,20 +24,22 @@ def put(arguments: Sequence[str]) -> int:
     parser = parser_of("put", "Set a key.")
     parser.add_argument("key")
     parser.add_argument("value")
+    parser.add_argument("--lease", type=lease_id, default=0, metavar="ID", help="the key goes when this lease ends")
     options = parser.parse_args(arguments)
-    request = etcd.PutRequest(key=os.fsencode(options.key), value=os.fsencode(options.value))
+    key, value = os.fsencode(options.key), os.fsencode(options.value)
+    request = etcd.PutRequest(key=key, value=value, lease=options.lease)
     return ask(options, "/etcdserverpb.KV/Put", request, lambda reply: ["OK"], _PUT_TABLE)
 
 
 def get(arguments: Sequence[str]) -> int:
     """`ostraka get KEY [END]`"""
     parser = parser_of("get", "Read a key, or the keys from KEY up to, and without, END.")
-    _add_range(parser)
-    parser.add_argument("--limit", type=int, default=0, help="at most so many keys")
-    parser.add_argument("--rev", type=int, default=0, metavar="REVISION", help="as they were at this revision")
+    add_range(parser)
+    parser.add_argument("--limit", type=number(0), default=0, help="at most so many keys")
+    parser.add_argument("--rev", type=number(0), default=0, metavar="REVISION", help="as they were at this revision")
     parser.add_argument("--serializable", action="store_true", help="ask one member only; it may be behind")
     options = parser.parse_args(arguments)
-    key, end = _range_of(options)
+    key, end = range_of(options)
     request = etcd.RangeRequest(
         key=key, range_end=end, limit=options.limit, revision=options.rev, serializable=options.serializable
     )
@@ -47,10 +49,10 @@ def get(arguments: Sequence[str]) -> int:
 def delete(arguments: Sequence[str]) -> int:
     """`ostraka del KEY [END]`"""
     parser = parser_of("del", "Delete a key, or the keys from KEY up to, and without, END; says how many there were.")
-    _add_range(parser)
+    add_range(parser)
     parser.add_argument("--prev-kv", action="store_true", help="show what was deleted")
     options = parser.parse_args(arguments)
-    key, end = _range_of(options)
+    key, end = range_of(options)
     request = etcd.DeleteRangeRequest(key=key, range_end=end, prev_kv=options.prev_kv)
     return ask(
         options,
@@ -64,7 +66,7 @@ def delete(arguments: Sequence[str]) -> int:
 def compaction(arguments: Sequence[str]) -> int:
     """`ostraka compaction REVISION`"""
     parser = parser_of("compaction", "Forget how the keys were before REVISION. This can't be undone.")
-    parser.add_argument("revision", type=int)
+    parser.add_argument("revision", type=number(0))
     parser.add_argument("--physical", action="store_true", help="wait until what was forgotten is removed")
     options = parser.parse_args(arguments)
     request = etcd.CompactionRequest(revision=options.revision, physical=options.physical)
@@ -137,8 +139,46 @@ def parser_of(name: str, text: str) -> argparse.ArgumentParser:
         "--endpoints", type=_endpoints, default=default, help=f"host:port,… or OSTRAKA_ENDPOINTS; now {default}"
     )
     parser.add_argument("-o", "--output", choices=FORMS, help="how to print the answer")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="the longest wait; 5")
+    parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="the longest wait; 5")
     return parser
+
+
+def number(least: int, most: int = (1 << 63) - 1) -> Callable[[str], int]:
+    """What reads an integer within these bounds from the command line."""
+
+    def read(text: str) -> int:
+        try:
+            found = int(text)
+        except ValueError:
+            found = least - 1
+        if not least <= found <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least} to {most}")
+        return found
+
+    return read
+
+
+def lease_id(text: str) -> int:
+    """A lease's id, in hexadecimal, from the command line."""
+    try:
+        found = int(text, 16)
+    except ValueError:
+        found = 0
+    if not 0 < found < 1 << 63:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the id of a lease: up to 16 hexadecimal digits, not all zero"
+        )
+    return found
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return found
 
 
 def _endpoints(text: str) -> list[str]:
@@ -149,13 +189,13 @@ def _endpoints(text: str) -> list[str]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _add_range(parser: argparse.ArgumentParser) -> None:
+def add_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key")
     parser.add_argument("end", nargs="?", default="")
     parser.add_argument("--prefix", action="store_true", help="all keys that begin with KEY")
 
 
-def _range_of(options: argparse.Namespace) -> tuple[bytes, bytes]:
+def range_of(options: argparse.Namespace) -> tuple[bytes, bytes]:
     key, end = os.fsencode(options.key), os.fsencode(options.end)
     return (key or b"\0", prefix_end(key)) if options.prefix else (key, end)
 

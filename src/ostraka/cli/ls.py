@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from ostraka.cli.ask import DONE, failed, parser_of
+from ostraka.cli.ask import DONE, failed, number, parser_of
 from ostraka.cli.printing import print_as, shown
 from ostraka.client import Client
 from ostraka.errors import OstrakaError
@@ -19,7 +19,7 @@ def ls(arguments: Sequence[str]) -> int:
     parser.add_argument("prefix", nargs="?", default="")
     parser.add_argument(
         "--depth",
-        type=int,
+        type=number(0),
         default=1,
         help="how many parts between slashes to show behind PREFIX; what lies deeper is one line, which ends in a "
         "slash. 0: all. Default: 1",
@@ -32,8 +32,8 @@ def ls(arguments: Sequence[str]) -> int:
             entries = folded(keys, prefix, options.depth)
     except OstrakaError as error:
         return failed(error)
-    names = [(shown(name), number) for name, number in entries.items()]
-    document = [{"name": name, "keys": number} for name, number in names]
+    names = [(shown(name), count) for name, count in entries.items()]
+    document = [{"name": name, "keys": count} for name, count in names]
     print_as(options.output, [name for name, _ in names], ("name", "keys"), names, document)
     return DONE
 

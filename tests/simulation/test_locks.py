@@ -78,7 +78,7 @@ class Silent(Locks):
         self.granted_at = 0
         self._start(0)
 
-    def _was_granted(self, shift: Shift, called: int, result: object) -> None:
+    def _was_granted(self, shift: Shift, node: int, called: int, result: object) -> None:
         if isinstance(result, commands.LeaseGranted):
             shift.granted = True
             self.granted_at = self._world.now

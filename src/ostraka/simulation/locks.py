@@ -133,7 +133,11 @@ class Locks:
         self._world.at(self._world.now + milliseconds * MILLISECOND, act)
 
     def _pick(self) -> NodeId | None:
-        node = self._world.nodes[roll(self._dice, len(self._world.nodes))]
+        """Any node, but rather one that has served nobody yet; None if no process runs there."""
+        nodes = self._world.nodes
+        if self._dice.getrandbits(1):
+            nodes = [node for node in nodes if node not in self.served] or nodes
+        node = nodes[roll(self._dice, len(nodes))]
         return node if self._world.members[node].group is not None else None
 
     def _question(self, node: NodeId, what: str) -> str:
@@ -179,15 +183,16 @@ class Locks:
         self._shifts[shift.lease] = shift
         called = self._world.now
         grant = commands.LeaseGrant(shift.lease, shift.ttl)
-        self._propose(node, grant, f"{shift}: grant", partial(self._was_granted, shift, called))
+        self._propose(node, grant, f"{shift}: grant", partial(self._was_granted, shift, node, called))
         self._world.at(self._world.now + PATIENCE, partial(self._look_whether_granted, shift))
 
     def _new_shift(self, worker: int) -> Shift:
         ttl, name, lazy = 1 + roll(self._dice, 2), roll(self._dice, self._names), roll(self._dice, 2) == 0
         return Shift(worker, len(self._shifts) + 1, ttl, name, lazy)
 
-    def _was_granted(self, shift: Shift, called: Instant, result: object) -> None:
+    def _was_granted(self, shift: Shift, node: NodeId, called: Instant, result: object) -> None:
         if isinstance(result, commands.LeaseGranted):
+            self.served[node] = self.served.get(node, 0) + 1
             self._acknowledged(shift, called)
             if shift.silent:
                 return

@@ -171,3 +171,10 @@ def test_leases_that_come_and_go_leave_nothing_behind() -> None:
         leases.grant(each, 60, each)
         leases.remove(each)
     assert len(leases._heap) < 150
+
+
+def test_what_is_done_with_leases_is_counted() -> None:
+    store = store_with(1, 2)
+    store.do(c.LeaseRenew((1, 2, 9)))
+    store.do(c.LeaseRevoke(2))
+    assert store.database.read(lease.Count(), store.table) == lease.Counts(1, 2, 2, 1)

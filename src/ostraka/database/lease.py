@@ -45,6 +45,19 @@ class Lease(msgspec.Struct, array_like=True, gc=False):
 _decode: Callable[[bytes], Lease] = msgspec.msgpack.Decoder(Lease).decode
 
 
+class Count(msgspec.Struct, frozen=True, gc=False):
+    """A query: what has been done with leases? Answer: `Counts`."""
+
+
+class Counts(msgspec.Struct, frozen=True, gc=False):
+    """How many leases there are, and what happened here since the state was last loaded."""
+
+    leases: int
+    granted: int
+    renewed: int
+    revoked: int
+
+
 def row_key(lease: LeaseId) -> bytes:
     return b"l" + lease.to_bytes(8, "big", signed=True)
 
@@ -87,6 +100,7 @@ class Leases:
         self._by_id: dict[LeaseId, Lease] = {
             int.from_bytes(key[1:], "big", signed=True): _decode(row) for key, row in table.scan(b"l", b"m")
         }
+        self.granted = self.renewed = self.revoked = 0  # So often by this instance: for who measures.
         # When each is due at the earliest. A renewal leaves its place here as it is: whoever finds it looks again.
         self._heap: list[tuple[ClusterTime, LeaseId]] = []
         self._rebuild()
@@ -105,6 +119,7 @@ class Leases:
         ttl = max(ttl, 1)
         granted = self._by_id[lease] = Lease(ttl, now + ttl * SECOND)
         self._table.put(row_key(lease), _encode(granted))
+        self.granted += 1
         if len(self._heap) > 2 * len(self._by_id) + 100:
             self._rebuild()  # Most of what is in it was revoked before its time.
         else:
@@ -121,6 +136,7 @@ class Leases:
             return 0
         known.deadline = now + known.ttl * SECOND
         self._table.put(row_key(lease), _encode(known))
+        self.renewed += 1
         return known.ttl
 
     def get(self, lease: LeaseId) -> Lease | None:
@@ -130,6 +146,7 @@ class Leases:
         """Its keys are gone, and now so is it."""
         del self._by_id[lease]
         self._table.delete(row_key(lease))
+        self.revoked += 1
 
     def is_due(self, lease: LeaseId, now: ClusterTime) -> bool:
         """Whether it exists, and its deadline has come."""

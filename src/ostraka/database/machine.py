@@ -172,6 +172,9 @@ class Database:
                 return Overview(state.revision, state.compacted, state.cluster_version, state.sweep is not None)
             case ListLeases():
                 return LeaseList(self._state.revision, self._leases.in_order())
+            case lease.Count():
+                leases = self._leases
+                return lease.Counts(len(leases), leases.granted, leases.renewed, leases.revoked)
             case DueLeases():
                 return Due(*self._leases.due(query.now, query.most), len(self._leases))
             case _:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from ostraka.api.services import METHODS
 from ostraka.database.commands import Inspect, Overview
+from ostraka.database.lease import Count, Counts
 from ostraka.model.machine import Outcome
 from ostraka.model.requests import Entry
 from ostraka.node.metrics import BOUNDS, Histogram
@@ -77,6 +78,7 @@ class NodeCollector(Collector):
         yield from self._server()
         yield from self._state()
         yield from self._keys()
+        yield from self._leases()
         yield from self._disk()
         yield from self._network()
         yield from self._calls()
@@ -135,6 +137,14 @@ class NodeCollector(Collector):
         yield _counter("etcd_debugging_mvcc_range", "Ranges answered.", ranges)
         yield _counter("etcd_mvcc_txn", "Transactions answered.", transactions)
         yield _counter("etcd_debugging_mvcc_events", "Changes of keys.", changes.puts + changes.deletes)
+
+    def _leases(self) -> Iterator[Metric]:
+        counts: Counts | None = None if self.member.failed else self.member.query(Count())
+        if counts is not None:
+            yield _gauge("ostraka_leases", "Leases that there are.", counts.leases)
+            yield _counter("etcd_debugging_lease_granted", "Leases granted.", counts.granted)
+            yield _counter("etcd_debugging_lease_renewed", "Renewals of leases.", counts.renewed)
+            yield _counter("etcd_debugging_lease_revoked", "Leases revoked, or at their end.", counts.revoked)
 
     def _disk(self) -> Iterator[Metric]:
         syncs = self.member.host.metrics.syncs

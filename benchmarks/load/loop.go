@@ -20,7 +20,7 @@ const drainLimit = 10 * time.Second
 type workload struct {
 	kind                     kind
 	callers, keys, valueSize int
-	warmup, measured         time.Duration
+	warmup, measured, pause  time.Duration
 }
 
 // A kind of load says how many of a hundred requests are puts, and how the others read.

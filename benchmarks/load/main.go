@@ -5,7 +5,8 @@
 //	status  asks each endpoint who it is, who leads, and how far it has come;
 //	fill    writes every key once, and waits until each endpoint has all of them;
 //	put, get, serializable-get, mix
-//	        a closed loop: each caller sends its next request when the last one was answered.
+//	        a closed loop: each caller sends its next request when the last one was answered;
+//	watch   puts in a closed loop, while watchers of those keys receive each event.
 //
 // A closed loop also prints "measuring" and "measured" on lines of their own, at the moments when its measured time
 // begins and ends, so that whoever started it can read the servers' counters at the same moments.
@@ -38,13 +39,15 @@ func main() {
 
 func run() error {
 	var work workload
-	do := flag.String("do", "status", "status, fill, put, get, serializable-get or mix")
+	do := flag.String("do", "status", "status, fill, put, get, serializable-get, mix or watch")
+	watchers := flag.Int("watchers", 1, "how many watches there are, evenly spread over the keys")
 	endpoints := flag.String("endpoints", "", "the nodes' client URLs, with commas between them; the first is used first")
 	flag.IntVar(&work.callers, "callers", 1, "how many requests are under way at once")
 	flag.IntVar(&work.keys, "keys", 10_000, "how many keys there are")
 	flag.IntVar(&work.valueSize, "value", 256, "bytes in a value")
 	flag.DurationVar(&work.warmup, "warmup", time.Second, "how long to run before measuring")
 	flag.DurationVar(&work.measured, "measured", 5*time.Second, "how long to measure")
+	flag.DurationVar(&work.pause, "pause", 0, "for watch: how long a caller waits between its puts")
 	flag.Parse()
 
 	nodes := strings.Split(*endpoints, ",")
@@ -55,6 +58,8 @@ func run() error {
 		result, err = status(nodes)
 	case "fill":
 		result, err = fill(nodes, work)
+	case "watch":
+		result, err = watch(nodes, work, *watchers)
 	default:
 		known := false
 		if work.kind, known = kinds[*do]; !known {

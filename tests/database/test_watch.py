@@ -174,10 +174,10 @@ def test_too_much_that_waits_is_told_from_the_history():
     watchers = [db.watch(Request(b"a")), db.watch(EVERYTHING)]
     for number in range(20):
         db.do(put(b"a", b"%d" % number))
-        assert db.watchers._held <= 2000 + 1000
+        assert db.watchers.held <= 2000 + 1000
     assert db.watchers.slow
     db.settle()
-    assert db.watchers.slow == db.watchers._held == 0
+    assert db.watchers.slow == db.watchers.held == 0
     for watcher in watchers:
         assert check(watcher.record, db.history, complete_to=21) is None
 
@@ -307,7 +307,7 @@ class Storm:
             complete_to = self.db.revision if watcher in self.live else None
             violation = check(watcher.record, self.db.history, complete_to=complete_to, compacted=self.compacted)
             assert violation is None, violation
-        assert self.db.watchers._held == 0
+        assert self.db.watchers.held == 0
 
     def step(self) -> None:
         dice, db = self.dice, self.db

@@ -12,6 +12,7 @@ from ostraka.errors import Corruption
 from ostraka.model.ids import SECOND
 from ostraka.model.requests import Members, Request
 from ostraka.server.calls import MAX_UNREAD_IN_ALL
+from ostraka.server.metrics import Traffic, registry_of
 from ostraka.server.watch import LEAST_INTERVAL, PATH, Bounds
 from ostraka.transport.http2.client import Outcome
 from ostraka.transport.http2.errors import Status
@@ -398,3 +399,24 @@ def test_a_state_that_can_not_be_read_ends_the_member(world):
     world.group.broken = Corruption("the table is damaged")
     stream.create(b"k", start_revision=1)
     assert stream.take() == [] and world.member.failed is world.group.broken
+
+
+def test_what_is_watched_is_counted(world):
+    registry = registry_of(world.member, Traffic())
+    slow, quick = Stream(world), Stream(world)
+    slow.create(b"k")
+    for key in (b"k", b"l"):
+        quick.create(key)
+    slow.call.pause()
+    fill(world, 3 * ROOM)
+    found = [
+        registry.get_sample_value(name)
+        for name in (
+            "etcd_debugging_mvcc_watch_stream_total",
+            "etcd_debugging_mvcc_watcher_total",
+            "etcd_debugging_mvcc_slow_watcher_total",
+            "ostraka_watch_bytes_held",
+        )
+    ]
+    assert found == [2, 3, 1, 0]
+    assert registry.get_sample_value("ostraka_watch_events_sent_total") > 300

@@ -144,7 +144,7 @@ class Watchers:
         self._parked: dict[Sink, dict[Watcher, None]] = {}
         self._round: deque[Batch] = deque()
         self._level = revision
-        self._held = 0
+        self.held = 0  # Bytes of changes that wait to be told.
         self._asks: dict[Hashable, Ask] = {}
 
     @property
@@ -212,8 +212,8 @@ class Watchers:
                 topic.pending.append(change)
                 size = _size(change)
                 topic.held += size
-                self._held += size
-                if self._held > self._most_held:
+                self.held += size
+                if self.held > self._most_held:
                     for watcher in self._disperse(topic):
                         self._place(watcher)
 
@@ -223,7 +223,7 @@ class Watchers:
         for batch in self._round:
             moved += [watcher for watcher in batch.left if watcher.batch is batch]
         self._round.clear()
-        self._held = 0
+        self.held = 0
         self.revision = revision
         for watcher in moved:
             watcher.batch = None
@@ -269,7 +269,7 @@ class Watchers:
         return self._read_on() if self._behind else 0
 
     def _finish(self, batch: Batch) -> None:
-        self._held -= batch.held
+        self.held -= batch.held
         if batch.topic is not None:
             batch.topic.telling = ()
 
@@ -319,7 +319,7 @@ class Watchers:
         watcher.topic = None
         del topic.watchers[watcher]
         if not topic.watchers:
-            self._held -= topic.held
+            self.held -= topic.held
             topic.held, topic.pending = 0, []
             self._index.remove(topic)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ostraka.api.packing import Packer
 from ostraka.errors import OstrakaError, StorageError
@@ -22,6 +22,9 @@ from ostraka.server.calls import (
     refuse,
 )
 from ostraka.transport.http2.server import ServerCall
+
+if TYPE_CHECKING:
+    from ostraka.server.watch import Watch
 
 
 class Member:
@@ -56,6 +59,7 @@ class Member:
         self.cluster_id: Final = host.identity.cluster
         self.waiting: Final[dict[Waiting, Instant]] = {}  # In the order of their deadlines, since the bound is one.
         self.on_stop: Final[list[Callable[[], None]]] = []  # Streams without an end of their own have to be ended.
+        self.watch: Watch | None = None  # The service, once there is one: for those who look at its numbers.
         self.tallies: Final[dict[str, Tally]] = {}
         self.unread: Final = Unread()
         self._restored: Final = group.status().epoch  # The group tells its epoch only from its first turn on.

@@ -79,6 +79,7 @@ class NodeCollector(Collector):
         yield from self._state()
         yield from self._keys()
         yield from self._leases()
+        yield from self._watches()
         yield from self._disk()
         yield from self._network()
         yield from self._calls()
@@ -145,6 +146,17 @@ class NodeCollector(Collector):
             yield _counter("etcd_debugging_lease_granted", "Leases granted.", counts.granted)
             yield _counter("etcd_debugging_lease_renewed", "Renewals of leases.", counts.renewed)
             yield _counter("etcd_debugging_lease_revoked", "Leases revoked, or at their end.", counts.revoked)
+
+    def _watches(self) -> Iterator[Metric]:
+        watch = self.member.watch
+        if watch is None:
+            return
+        watchers = watch.watchers
+        yield _gauge("etcd_debugging_mvcc_watch_stream_total", "Streams that watch.", len(watch.streams))
+        yield _gauge("etcd_debugging_mvcc_watcher_total", "Watches.", watchers.count)
+        yield _gauge("etcd_debugging_mvcc_slow_watcher_total", "Watches told from the history.", watchers.slow)
+        yield _gauge("ostraka_watch_bytes_held", "Bytes of changes that wait to be told.", watchers.held)
+        yield _counter("ostraka_watch_events_sent", "Events sent to watches.", watch.events)
 
     def _disk(self) -> Iterator[Metric]:
         syncs = self.member.host.metrics.syncs

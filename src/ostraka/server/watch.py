@@ -59,6 +59,7 @@ class Watch:
 
     def __init__(self, member: Member, progress_every: Duration, bounds: Bounds | None = None) -> None:
         self.member: Final = member
+        member.watch = self
         self.tally: Final = member.tally(PATH)
         self.progress_every: Final = max(progress_every, LEAST_INTERVAL)
         self.streams: Final[dict[WatchStream, None]] = {}

@@ -319,6 +319,21 @@ async def test_a_stream_takes_and_gives_objects_as_they_come():
 
 
 @in_loop
+async def test_each_message_of_a_stream_is_one_chunk():
+    """etcd3gw parses chunks, not lines."""
+    async with a_port() as port:
+        echo, client = echo_in(port), await http(port)
+        client.begin("/v3/watch", '{"create_request": {}}')
+        await port.until(lambda: echo.asked)
+        events = [etcd.Event(kv=etcd.KeyValue(key=b"k%d" % number, value=bytes(1000))) for number in range(200)]
+        for count in (1, 200):
+            echo.say(events=events[:count])
+        await client.head()
+        for count in (1, 200):
+            assert len(json.loads(await client.next_chunk())["result"]["events"]) == count
+
+
+@in_loop
 async def test_a_stream_that_ends_badly_says_so():
     async with a_port() as port:
         echo, client = echo_in(port), await http(port)

@@ -6,90 +6,26 @@ Where etcd words in Go's terms what is wrong with a document, only the status an
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import re
 import shutil
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-import etcd3gw
 import pytest
 
-from .test_with_etcds_tools import OURS, PATIENCE, TOOLS, Process
+from .gateways import Side, coded, masked, running, same
+from .test_with_etcds_tools import PATIENCE
 
 pytestmark = pytest.mark.process
-
-IDS = re.compile(r'"(cluster_id|member_id|raft_term|leader|raftIndex|raftTerm|raftAppliedIndex|dbSize\w*)":"\d+"')
-MEMBERS = re.compile(r'(?<="ID":")\d{15,}(?=")|127\.0\.0\.1:\d+')
-GOS_WORDS = re.compile(r"json: |invalid character |unexpected |illegal base64|unknown value |bad input")
-Answer = tuple[int, str, str]
-
-
-class Side:
-    """One server, and a connection that is kept."""
-
-    def __init__(self, server: Process) -> None:
-        self.server = server
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.client, timeout=PATIENCE)
-
-    def ask(
-        self, path: str, body: str | bytes | None, headers: dict[str, str] | None = None, method: str = "POST"
-    ) -> Answer:
-        """Status, kind and text, without what can't be the same."""
-        status, kind, text = self.told(path, body, headers, method)
-        return status, kind, masked(text)
-
-    def told(self, path: str, body: str | bytes | None, headers: dict[str, str] | None, method: str) -> Answer:
-        """Status, kind and text as they are."""
-        self.connection.request(method, path, body, headers or {})
-        answer = self.connection.getresponse()
-        return answer.status, answer.headers.get("content-type", ""), answer.read().decode()
-
-
-def masked(text: str) -> str:
-    if text.startswith('{"error"'):
-        document = json.loads(text)
-        document.pop("details", None)  # Ours alone.
-        if GOS_WORDS.match(document["message"]):
-            document["error"] = document["message"] = "no such document"
-        text = re.sub(r"\(\d+ vs\. \d+\)", "(n vs. m)", json.dumps(document, separators=(",", ":")))
-    return MEMBERS.sub("*", IDS.sub(r'"\1":"*"', text))
 
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side]]:
-    """Ours and theirs: every request goes to both, so that their revisions stay the same."""
-    steady = ("--heartbeat-interval", "100", "--election-timeout", "1000")  # No change of leader on a busy machine.
-    ours = Process(OURS, tmp_path_factory.mktemp("ours"), *steady)
-    theirs = Process((str(TOOLS / "etcd"),), tmp_path_factory.mktemp("theirs"), *steady)
-    both = Side(ours), Side(theirs)
-    while "not_decided" in theirs.get("/version"):
-        time.sleep(0.02)
-    yield both
-    for side in both:
-        side.connection.close()
-        side.server.stop()
-
-
-def same(sides: tuple[Side, Side], path: str, body: str | bytes | None, **others: Any) -> Answer:
-    """What both answer."""
-    ours, theirs = (side.ask(path, body, **others) for side in sides)
-    if theirs[0] == 400 == ours[0] and GOS_WORDS.match(json.loads(theirs[2] or "{}").get("message", "")):
-        theirs = (*theirs[:2], "no such document")
-    if "no such document" in theirs[2] and ours[0] == theirs[0]:
-        assert json.loads(ours[2])["code"] == json.loads(theirs[2])["code"]
-        return theirs
-    assert ours == theirs, (path, body)
-    return ours
-
-
-def coded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+    yield from running(tmp_path_factory.mktemp("sides"))
 
 
 K, V = coded("foo"), coded("bar")
@@ -368,133 +304,3 @@ def test_leases_locks_and_elections(sides):
     same(sides, "/v3/election/leader", json.dumps({"name": coded("office")}))
     same(sides, "/v3/lease/revoke", json.dumps({"ID": 2748}))
     same(sides, "/v3/kv/range", json.dumps({"key": "AA==", "range_end": "AA==", "keys_only": True}))
-
-
-class Patroni:
-    """The calls of Patroni's etcd3 client, in its order and form, for two nodes of which the first becomes leader."""
-
-    PREFIX = "/service/batman/"
-
-    def __init__(self, side: Side) -> None:
-        self.side = side
-        self.told: list[str] = []
-        self.leases: list[str] = []
-
-    def call(self, path: str, **fields: Any) -> dict[str, Any]:
-        status, kind, text = self.side.told(f"/v3{path}", json.dumps(fields), {"user-agent": "Patroni/4.0"}, "POST")
-        shown = text
-        for number, lease in enumerate(self.leases):
-            shown = shown.replace(lease, f"lease {number}")
-        self.told.append(f"{path}: {status} {kind} {masked(shown)}")
-        return json.loads(text)
-
-    def grant(self) -> None:
-        _, _, text = self.side.told("/v3/lease/grant", json.dumps({"TTL": 30}), {}, "POST")
-        self.leases.append(json.loads(text)["ID"])
-        self.told.append(masked(text))
-
-    def put(self, name: str, value: str, lease: int | None = None, **compare: str) -> bool:
-        fields = {"key": coded(self.PREFIX + name), "value": coded(value)}
-        if lease is not None:
-            fields["lease"] = self.leases[lease]
-        if not compare:
-            return "header" in self.call("/kv/put", **fields)
-        [target] = compare
-        condition = {"target": target.split("_")[0].upper(), **compare, "key": fields["key"]}
-        return self.call("/kv/txn", compare=[condition], success=[{"request_put": fields}]).get("succeeded", False)
-
-    def whole_cluster(self, serializable: bool = True) -> dict[str, Any]:
-        end = coded(self.PREFIX[:-1] + "0")
-        return self.call("/kv/range", key=coded(self.PREFIX), range_end=end, serializable=serializable)
-
-    def renew_leadership(self, node: int, name: str) -> bool:
-        key = coded(self.PREFIX + "leader")
-        put = {"request_put": {"key": key, "value": coded(name), "lease": self.leases[node]}}
-        ours = {"key": key, "target": "VALUE", "value": coded(name)}
-        nobodys = {"key": key, "target": "CREATE", "create_revision": "0"}
-        anew = {"request_txn": {"compare": [nobodys], "success": [put]}}
-        reply = self.call("/kv/txn", compare=[ours], success=[put], failure=[anew])
-        within = reply.get("responses", [{}])[0].get("response_txn", {})
-        return reply.get("succeeded", False) or within.get("succeeded", False)
-
-    def delete(self, name: str, **condition: str) -> bool:
-        key = coded(self.PREFIX + name)
-        if not condition:
-            return "header" in self.call("/kv/deleterange", key=key)
-        delete = {"request_delete_range": {"key": key}}
-        return self.call("/kv/txn", compare=[{"key": key, **condition}], success=[delete]).get("succeeded", False)
-
-    def life(self) -> list[str]:
-        """From the first contact to the end of the cluster."""
-        status, _, text = self.side.ask("/version", None, method="GET")
-        assert status == 200 and all(part.isdigit() for part in json.loads(text)["etcdserver"].split("."))
-        members = self.call("/cluster/member/list")["members"]
-        assert [url for member in members for url in member["clientURLs"]]
-        self.call("/auth/authenticate", name="patroni", password="secret")
-        self.whole_cluster()
-        self.grant()
-        self.grant()
-        assert self.put("initialize", "", create_revision="0") and not self.put("initialize", "", create_revision="0")
-        assert self.put("leader", "one", 0, create_revision="0") and not self.put(
-            "leader", "two", 1, create_revision="0"
-        )
-        assert self.put("initialize", "7303") and self.put("config", '{"ttl":30}')
-        assert self.put("members/one", '{"state":"running"}', 0) and self.put("members/two", '{"state":"running"}', 1)
-        assert self.renew_leadership(0, "one") and not self.renew_leadership(1, "two")
-        config = next(kv for kv in self.whole_cluster()["kvs"] if kv["key"] == coded(self.PREFIX + "config"))
-        assert self.put("config", '{"ttl":20}', mod_revision=config["mod_revision"])
-        assert not self.put("config", '{"ttl":10}', mod_revision=config["mod_revision"])
-        assert self.put("status", '{"optime":5}') and self.put("history", "[]") and self.put("sync", "{}")
-        assert self.call("/lease/keepalive", ID=self.leases[0])["result"]["TTL"] == "30"
-        assert not self.delete("leader", target="VALUE", value=coded("two"))
-        assert self.delete("leader", target="VALUE", value=coded("one")) and self.renew_leadership(1, "two")
-        self.call("/lease/revoke", ID=self.leases[0])
-        assert "TTL" not in self.call("/lease/keepalive", ID=self.leases[0])["result"]
-        assert not self.put("members/one", "{}", 0)
-        self.whole_cluster(serializable=False)
-        assert self.delete("initialize") and self.delete("nothing")
-        self.call("/kv/deleterange", key=coded(self.PREFIX), range_end=coded(self.PREFIX[:-1] + "0"))
-        self.call("/lease/revoke", ID=self.leases[1])
-        return self.told
-
-
-def test_patronis_calls_are_answered_as_etcd_does(sides):
-    ours, theirs = (Patroni(side).life() for side in sides)
-    assert ours == theirs
-    assert "authentication is not enabled" in " ".join(ours) and "lease not found" in " ".join(ours)
-
-
-def test_etcd3gws_leases_and_locks(sides):
-    def session(side: Side) -> list[Any]:
-        client = etcd3gw.Etcd3Client(port=side.server.client)
-        lease = client.lease(ttl=100)
-        told: list[Any] = [client.put("gw/leased", "1", lease), lease.keys(), lease.ttl() in (99, 100), lease.refresh()]
-        told += [lease.revoke(), client.get("gw/leased"), lease.ttl()]
-        first, second = client.lock("gw lock", ttl=100), client.lock("gw lock", ttl=100)
-        told += [first.acquire(), second.acquire(), first.is_acquired(), second.is_acquired(), first.refresh()]
-        told += [first.release(), second.acquire(), second.release(), first.is_acquired()]
-        return told
-
-    ours, theirs = (session(side) for side in sides)
-    assert ours == theirs and ours[0] is True
-
-
-def test_etcd3gw_does_the_same_with_both(sides):
-    def session(side: Side) -> list[Any]:
-        client = etcd3gw.Etcd3Client(port=side.server.client)
-        told: list[Any] = [client.put("gw/a", "1"), client.create("gw/b", "2"), client.create("gw/b", "3")]
-        told += [client.get("gw/a"), client.get_prefix("gw/", sort_order="descend"), client.replace("gw/a", "1", "9")]
-        told += [client.replace("gw/a", "1", "8"), client.delete("gw/b"), client.delete("gw/b"), client.get("gw/a")]
-        told += [client.members()[0]["name"], client.status()["version"], client.delete_prefix("gw/")]
-        lock = {"key": coded("gw/l"), "target": "CREATE", "create_revision": 0, "result": "EQUAL"}
-        put = {"request_put": {"key": coded("gw/l"), "value": coded("me")}}
-        for _ in range(2):
-            reply = client.transaction(
-                {"compare": [lock], "success": [put], "failure": [{"request_range": {"key": coded("gw/l")}}]}
-            )
-            reply.pop("header")
-            told.append(reply)
-        return told
-
-    ours, theirs = (session(side) for side in sides)
-    assert re.sub(r"'(\w+_revision)': '\d+'", "", str(ours)) == re.sub(r"'(\w+_revision)': '\d+'", "", str(theirs))

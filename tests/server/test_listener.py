@@ -369,6 +369,27 @@ async def test_half_a_request_is_not_waited_for_for_ever(start, monkeypatch):
 
 
 @in_loop
+async def test_a_connection_is_kept_for_the_next_request_unless_places_are_scarce(monkeypatch):
+    """Patroni asks every ten seconds; a connection that is closed under its request is an error to it."""
+    monkeypatch.setattr("ostraka.server.http.SILENT", 1)
+    async with a_port() as port:
+        reader, writer = await port.open()
+        for _ in range(3):
+            writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(b"etcdcluster")
+            for _ in range(10):
+                port.listener.front.tick()
+                await asyncio.sleep(0)
+        writer.write(b"GET /ver")
+        assert (await reader.read()).endswith(b"}")  # The rest of the last answer, and then the end.
+        other, writer = await port.open()
+        writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
+        await other.readuntil(b"etcdcluster")
+        monkeypatch.setattr("ostraka.server.http.MAX_CONNECTIONS", 1)
+        await other.read()
+
+
+@in_loop
 async def test_a_request_under_way_is_not_cut_off_for_lasting_long(monkeypatch):
     monkeypatch.setattr("ostraka.server.http.SILENT", 0)
     async with a_port() as port:

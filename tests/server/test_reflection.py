@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from ostraka.api import schema
+from ostraka.api import etcd, schema
 from ostraka.api.services import METHODS
 from ostraka.server.reflection import VERSIONS
 
@@ -59,6 +59,21 @@ async def test_health_is_checked_and_watched():
             watch.cancel()
 
     await with_grpc(talk)
+
+
+def test_who_watches_hears_that_a_member_stops():
+    world = World()
+    watched = world.stream("/grpc.health.v1.Health/Watch", etcd.HealthCheckRequest())
+    other = world.stream("/grpc.health.v1.Health/Watch", etcd.HealthCheckRequest(service="nobody"))
+    gone = world.stream("/grpc.health.v1.Health/Watch", etcd.HealthCheckRequest())
+    gone.call.cancel()
+    world.deliver()
+    world.member.stop()
+    world.deliver()
+    kinds = etcd.HealthCheckResponse
+    assert [each.status for each in watched.heard] == [kinds.SERVING, kinds.NOT_SERVING] and watched.outcome.status == 0
+    assert [each.status for each in other.heard] == [kinds.SERVICE_UNKNOWN] and other.outcome is None
+    assert [each.status for each in gone.heard] == [kinds.SERVING]
 
 
 class Questions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import h11
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -23,6 +24,7 @@ from ostraka.transport.http2.server import Router
 
 MAX_CONNECTIONS: Final = 256  # That speak HTTP/1.1; above it requests are answered 503.
 SILENT: Final = 100  # Ticks of the listener in which a whole request must come.
+IDLE: Final = 1200  # Ticks in which a client that has been served may keep its connection for another request.
 
 
 class Pages:
@@ -74,6 +76,7 @@ class HttpFront:
             access_log=False,
             proxy_headers=False,
             limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=IDLE,  # Seconds: longer than what `tick` allows, so that it alone decides.
         )
         self._config.load()
         self._state: Final = ServerState()
@@ -96,7 +99,8 @@ class HttpFront:
     def tick(self) -> None:
         """End calls whose time is over, and connections whose next request is a long time in coming.
 
-        Half of one would hold a place for ever.
+        Half of one would hold a place for ever. One who has been served may take longer, unless places get scarce: to
+        close a connection while its next request is on its way costs the client an error.
         """
         self._gateway.tick()
         silent, self._silent = self._silent, {}
@@ -104,7 +108,10 @@ class HttpFront:
             assert isinstance(protocol, H11Protocol), "`protocol` makes no others"
             if protocol.cycle is not None and not protocol.cycle.response_complete:
                 continue
-            if silent.get(protocol, 0) >= SILENT:
+            conn = protocol.conn
+            served = protocol.cycle is not None and conn.their_state is h11.IDLE and not conn.trailing_data[0]
+            scarce = 2 * self.connections > MAX_CONNECTIONS
+            if silent.get(protocol, 0) >= (IDLE if served and not scarce else SILENT):
                 protocol.transport.close()
             else:
                 self._silent[protocol] = silent.get(protocol, 0) + 1

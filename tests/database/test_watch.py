@@ -11,7 +11,6 @@ from ostraka.checkers.watch import Request, Response, check
 from ostraka.database import commands as c
 from ostraka.database import topics
 from ostraka.database.topics import EmptyRangeError, Index, Interval, interval_of
-from ostraka.database.watch import MOST_HELD
 from ostraka.model import requests
 
 from .watching import Recorded, Recorder, Watched, told
@@ -141,7 +140,7 @@ def test_what_happens_during_a_round_comes_as_one_response_in_the_next():
     sink = Recorder()
     watchers = [db.watch(Request(b"a"), sink) for _ in range(10)]
     db.do(put(b"a"))
-    assert db.watchers.turn(5)
+    assert db.turn(5)
     db.do(put(b"a"))
     db.do(put(b"a"))
     db.settle()
@@ -170,7 +169,7 @@ def test_a_full_sink_delays_nobody_else_and_misses_nothing():
 
 
 def test_too_much_that_waits_is_told_from_the_history():
-    db = Watched(most_held=2000)
+    db = Watched(held=2000)
     watchers = [db.watch(Request(b"a")), db.watch(EVERYTHING)]
     for number in range(20):
         db.do(put(b"a", b"%d" % number))
@@ -183,7 +182,7 @@ def test_too_much_that_waits_is_told_from_the_history():
 
 
 def test_too_much_in_one_entry_is_told_from_the_history():
-    db = Watched(most_held=1000)
+    db = Watched(held=1000)
     watchers = [db.watch(Request(b"a")), db.watch(Request(b"a", start=6)), db.watch(EVERYTHING)]
     db.submit(*(requests.Request(c.encode(put(b"a", b"%d" % number))) for number in range(9)))
     db.settle()
@@ -196,7 +195,7 @@ def test_a_state_from_elsewhere_is_caught_up_with():
     sink = Recorder()
     watchers = [db.watch(Request(b"a", prev_kv=True), sink), db.watch(Request(b"b", start=9)), db.watch(EVERYTHING)]
     db.do(put(b"a"))
-    db.watchers.turn(1)
+    db.turn(1)
     db.asleep = True
     for key in (b"a", b"b", b"a", b"b", b"b", b"b", b"b", b"b"):
         db.do(put(key))
@@ -256,7 +255,7 @@ def test_progress_is_told_when_all_have_been_told_so_far():
     assert answers == [2]
     answers = progress(db, *watchers)
     db.do(put(b"b"))
-    db.watchers.turn(1)
+    db.turn(1)
     db.settle()
     assert answers == [3], "what happened meanwhile is told first"
 
@@ -278,7 +277,7 @@ def test_progress_is_told_though_there_is_always_more_to_tell():
     answers = progress(db, *watchers)
     for _ in range(40):
         db.do(put(b"a"))
-        db.watchers.turn(7)
+        db.turn(7)
     assert answers, "each turn is too short for all"
 
 
@@ -287,7 +286,7 @@ class Storm:
 
     def __init__(self, seed: int, held: int) -> None:
         self.dice = Random(seed)
-        self.db = Watched(self.dice.choice((1, 3, 20)), held)
+        self.db = Watched(self.dice.choice((1, 3, 20)), held, self.dice.choice((100, 1 << 20)))
         self.sinks = [Recorder(self.dice.choice((0, 2, 1 << 30))) for _ in range(3)]
         self.watchers: list[Recorded] = []
         self.live: list[Recorded] = []
@@ -342,7 +341,7 @@ class Storm:
         elif draw < 86 and self.live:
             self.ask()
         elif not db.asleep:
-            db.watchers.turn(dice.choice((1, 5, 50)))
+            db.turn(dice.choice((1, 5, 50)))
 
     def begin(self, key: bytes, range_end: bytes) -> None:
         dice, db = self.dice, self.db
@@ -373,7 +372,7 @@ class Storm:
         self.db.watchers.ask(sink, self.on[sink], sink, answer)
 
 
-@pytest.mark.parametrize("held", [300, 3000, MOST_HELD])
+@pytest.mark.parametrize("held", [300, 3000, 64 << 20])
 @pytest.mark.parametrize("seed", range(40))
 def test_at_random(seed, held):
     Storm(seed, held).run(400)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from ostraka.checkers.watch import Event, Pair, Request, Response, Watch
 from ostraka.database import commands as c
 from ostraka.database.topics import interval_of
-from ostraka.database.watch import MOST_HELD, Batch, View, Watcher, Watchers
+from ostraka.database.watch import Batch, Bounds, View, Watcher, Watchers
 from ostraka.model.machine import Change
 
 from .driving import Driver
@@ -49,8 +51,10 @@ class Recorder:
     def full(self) -> bool:
         return self.room <= 0
 
-    def deliver(self, watcher: Watcher, batch: Batch) -> int:
-        assert isinstance(watcher, Recorded) and self.room > 0, "told although there is no room"
+    def deliver(self, watcher: Watcher, batch: Batch) -> int | None:
+        assert isinstance(watcher, Recorded), watcher
+        if self.full:
+            return None
         events = tuple(event_of(change, watcher.view.prev_kv) for change in watcher.view.of(batch.changes))
         if events:
             self.room -= 1
@@ -67,10 +71,11 @@ class Recorder:
 class Watched(Driver):
     """A database whose changes are watched."""
 
-    def __init__(self, rows: int = 5, most_held: int = MOST_HELD) -> None:
+    def __init__(self, rows: int = 5, held: int = 64 << 20, piece: int = 1 << 20) -> None:
         super().__init__(DictTable())
         self.rows = rows  # Read from the history in one piece.
-        self.watchers = Watchers(self, self.revision, most_held)
+        self.bounds = Bounds(turn=100, held=held, piece=piece)
+        self.watchers = Watchers(self, self.revision, self.bounds)
         self.asleep = False  # What happens is not told: another state will take the place of ours.
 
     @property
@@ -89,7 +94,7 @@ class Watched(Driver):
         self.watchers.jumped(self.revision)
 
     def past(self, first: int) -> c.Past:
-        found: c.Past = self.database.read(c.History(first, self.rows, 1 << 20), self.table)
+        found: c.Past = self.database.read(c.History(first, self.rows, self.bounds.piece), self.table)
         return found
 
     def previous(self, key: bytes, revision: int) -> c.KeyValue | None:
@@ -103,8 +108,15 @@ class Watched(Driver):
 
     def settle(self) -> None:
         """Until there is nothing left to tell."""
-        while self.watchers.turn(100):
+        while self.watchers.turn():
             pass
+
+    def turn(self, budget: int) -> bool:
+        """One turn of the watchers, with so much to do."""
+        self.watchers._bounds = msgspec.structs.replace(self.bounds, turn=budget)
+        more = self.watchers.turn()
+        self.watchers._bounds = self.bounds
+        return more
 
     @property
     def history(self) -> list[Event]:

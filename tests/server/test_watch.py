@@ -8,12 +8,13 @@ import pytest
 
 from ostraka.api import etcd
 from ostraka.database.commands import Compact, DeleteRange, Put, Txn, encode
+from ostraka.database.watch import Bounds
 from ostraka.errors import Corruption
 from ostraka.model.ids import SECOND
 from ostraka.model.requests import Members, Request
 from ostraka.server.calls import MAX_UNREAD_IN_ALL
 from ostraka.server.metrics import Traffic, registry_of
-from ostraka.server.watch import LEAST_INTERVAL, PATH, Bounds
+from ostraka.server.watch import LEAST_INTERVAL, PATH
 from ostraka.transport.http2.client import Outcome
 from ostraka.transport.http2.errors import Status
 
@@ -297,6 +298,41 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_misses_nothing(world):
     slow.call.resume()
     assert [event.kv.mod_revision for each in slow.take() for event in each.events] == told
     assert world.watch.watchers.slow == 0
+
+
+@pytest.mark.parametrize("fragment", [False, True])
+def test_a_revision_that_is_larger_than_what_may_wait_is_told(world, fragment):
+    world.client.largest_message = 64 << 20
+    stream = Stream(world)
+    stream.create(b"k", range_end=b"l", fragment=fragment)
+    stream.call.pause()
+    fill(world, ROOM + ROOM // 4)  # The client's window is full, and some bytes wait.
+    assert 0 < sum(call.unsent for call in world.server.streams.values()) < ROOM
+    keys = [b"k%d" % number for number in range(20)]
+    do(world, Txn(success=tuple(Put(key, bytes(1 << 20)) for key in keys)))
+    turned(world)
+    put(world, b"k", b"end")
+    stream.call.resume()
+    responses = stream.take()
+    assert [event.kv.key for each in responses for event in each.events][-21:] == [*keys, b"k"]
+    assert any(each.fragment for each in responses) == fragment
+
+
+def test_no_response_is_larger_than_a_revision_or_a_piece():
+    world = World()
+    stream = Stream(world)
+    world.client.largest_message = 64 << 20
+    piece = world.watch.bounds.piece
+    for _ in range(6):
+        put(world, b"k", bytes(piece // 2))
+    stream.create(b"k")
+    responses = stream.send(create_request={"key": b"k", "start_revision": 1, "prev_kv": True})
+    for number in range(6):
+        put(world, b"k", b"%d" % number * (piece // 2))
+    responses += stream.take()
+    assert {max(len(each.events) for each in responses if each.watch_id == watch) for watch in (0, 1)} <= {1, 2, 3}
+    assert max(each.ByteSize() for each in responses) < 2.5 * piece
+    assert [event.kv.mod_revision for each in responses if each.watch_id for event in each.events] == list(range(2, 14))
 
 
 def test_when_all_together_do_not_read_each_of_them_is_told_no_more(world):

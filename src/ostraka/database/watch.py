@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
@@ -29,8 +29,16 @@ from ostraka.database.commands import KeyValue, Past
 from ostraka.database.topics import Index, Interval, Topic
 from ostraka.model.machine import Change
 
-MOST_HELD: Final = 64 << 20
-"""Bytes of changes that wait for the next round. Beyond it a topic's watchers are told from the history."""
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How much is done at once, and how much may wait."""
+
+    turn: int = 256  # Deliveries of one turn, a few microseconds each.
+    rows: int = 500  # Changes that are read from the history in one piece,
+    piece: int = 256 << 10  # or bytes of them; and bytes of one response, unless a single revision has more.
+    room: int = 1 << 20  # Bytes that wait for a stream's client before it is told no more for now.
+    held: int = 64 << 20  # Bytes of changes that wait for the next round; beyond it the history is read.
+
 
 _revision = attrgetter("revision")
 
@@ -69,7 +77,7 @@ class Batch:
         self.upto = upto  # In the range, these are all changes up to here.
         self.left = iter(watchers)
         self.held = held
-        self.packed: dict[View, bytes] = {}  # For the sinks: what each view comes to, packed once for all.
+        self.packed: dict[View, tuple[bytes, bytes]] = {}  # For the sinks: what each view comes to, made once for all.
 
     def since(self, revision: int) -> Batch:
         """Without what was before."""
@@ -84,8 +92,11 @@ class Sink(Protocol):
     def full(self) -> bool:
         """There is no room for more. Once there is, `Watchers.resume` must be called."""
 
-    def deliver(self, watcher: Watcher, batch: Batch) -> int:
-        """Send the batch as the watcher's view shows it, if that leaves anything. How many bytes that were."""
+    def deliver(self, watcher: Watcher, batch: Batch) -> int | None:
+        """Send the batch as the watcher's view shows it, if that leaves anything: how many bytes that were.
+
+        None: there is no room for so much, and nothing was sent. Once there is, `Watchers.resume` must be called.
+        """
 
     def compacted(self, watcher: Watcher, revision: int) -> None:
         """The watcher has ended: what it was to be told next was forgotten by a compaction at this revision."""
@@ -95,7 +106,7 @@ class Reader(Protocol):
     """The applied state."""
 
     def past(self, first: int) -> Past | None:
-        """Some of the changes from this revision on. None: the state can't be read, and nothing goes on."""
+        """A piece of the changes from this revision on. None: the state can't be read, and nothing goes on."""
 
     def previous(self, key: bytes, revision: int) -> KeyValue | None:
         """What the key was before this revision; None also if that is forgotten."""
@@ -133,11 +144,11 @@ class Watchers:
     `changed` and `jumped` tell what happens to the state; `turn` tells it to the watchers, a bounded piece at a time.
     """
 
-    def __init__(self, reader: Reader, revision: int, most_held: int = MOST_HELD) -> None:
+    def __init__(self, reader: Reader, revision: int, bounds: Bounds) -> None:
         self.revision = revision  # Of the applied state.
         self.count = 0
         self._reader: Final = reader
-        self._most_held: Final = most_held
+        self._bounds: Final = bounds
         self._index = Index()
         self._dirty: dict[Topic, None] = {}  # They have something pending.
         self._behind: dict[int, dict[Watcher, None]] = {}  # By `next`, whose turn it is first.
@@ -213,7 +224,7 @@ class Watchers:
                 size = _size(change)
                 topic.held += size
                 self.held += size
-                if self.held > self._most_held:
+                if self.held > self._bounds.held:
                     for watcher in self._disperse(topic):
                         self._place(watcher)
 
@@ -231,8 +242,9 @@ class Watchers:
 
     # Telling.
 
-    def turn(self, budget: int) -> bool:
-        """Do a piece of the work, about so many deliveries. Whether there is more to do."""
+    def turn(self) -> bool:
+        """Do a piece of the work. Whether there is more to do."""
+        budget = self._bounds.turn
         while budget > 0:
             if not self._round:
                 rows = self._begin()
@@ -263,14 +275,26 @@ class Watchers:
         for topic in dirty:
             if topic.pending:
                 topic.telling, topic.pending = topic.pending, []
-                revision = topic.telling[-1].revision
-                self._round.append(Batch(topic, topic.telling, revision, level, list(topic.watchers), topic.held))
+                for part in self._parts(topic.telling):
+                    revision = upto = part[-1].revision
+                    self._round.append(Batch(topic, part, revision, upto, list(topic.watchers)))
+                self._round[-1].upto, self._round[-1].held = level, topic.held
                 topic.held = 0
         return self._read_on() if self._behind else 0
 
+    def _parts(self, changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+        """In whole revisions, of which none is much larger than a piece, unless by its last revision."""
+        start = size = 0
+        for at, change in enumerate(changes):
+            if size > self._bounds.piece and change.revision != changes[at - 1].revision:
+                yield changes[start:at]
+                start, size = at, 0
+            size += _size(change)
+        yield changes[start:]
+
     def _finish(self, batch: Batch) -> None:
-        self.held -= batch.held
-        if batch.topic is not None:
+        if batch.held and batch.topic is not None:
+            self.held -= batch.held
             batch.topic.telling = ()
 
     def _tell(self, watcher: Watcher, batch: Batch) -> int:
@@ -281,12 +305,12 @@ class Watchers:
         elif watcher.topic is not batch.topic or watcher.next > batch.upto:
             return 0
         first = batch.changes[0].revision
-        if watcher.sink.full:
+        told = batch if watcher.next <= first else batch.since(watcher.next)
+        size = watcher.sink.deliver(watcher, told) if told.changes else 0
+        if size is None:
             watcher.next = max(watcher.next, first)
             self._park(watcher)
             return 1
-        told = batch if watcher.next <= first else batch.since(watcher.next)
-        size = watcher.sink.deliver(watcher, told) if told.changes else 0
         if not watcher.gone:
             watcher.next = max(watcher.next, batch.upto + 1)
             if batch.topic is None:
@@ -366,9 +390,9 @@ class Watchers:
                 topic.watchers[watcher] = None
                 topic.prev_kv |= watcher.view.prev_kv
             self._behind.pop(start, None)
-        found = self._found(index, past.changes)
+        found, upto = self._found(index, past)
         for topic in index:
-            self._hand_out(list(topic.watchers), found.get(topic, ()), past.upto)
+            self._hand_out(list(topic.watchers), found.get(topic, ()), upto)
         return len(past.changes)
 
     def _with_room(self, start: int) -> Collection[Watcher]:
@@ -381,19 +405,24 @@ class Watchers:
             del self._behind[start]
         return cohort
 
-    def _found(self, index: Index, changes: Iterable[Change]) -> dict[Topic, list[Change]]:
+    def _found(self, index: Index, past: Past) -> tuple[dict[Topic, list[Change]], int]:
+        """What each topic is told, and up to which revision: what keys were before makes the piece a smaller one."""
         found: dict[Topic, list[Change]] = {}
         latest: dict[bytes, KeyValue | None] = {}  # As this piece of the history has left them.
-        for change in changes:
+        room, revision = self._bounds.piece, 0
+        for change in past.changes:
+            if room <= 0 and change.revision != revision:
+                return found, revision
+            revision = change.revision
             topics = index.of(change.key)
             if any(topic.prev_kv for topic in topics):
-                old = self._old(change, latest)
-                change = Change(change.revision, change.key, old, change.new)
+                change = Change(revision, change.key, self._old(change, latest), change.new)
+                room -= 0 if change.old is None else len(change.old.value)
             if topics:
                 latest[change.key] = change.new
             for topic in topics:
                 found.setdefault(topic, []).append(change)
-        return found
+        return found, past.upto
 
     def _old(self, change: Change, latest: dict[bytes, KeyValue | None]) -> KeyValue | None:
         new: KeyValue | None = change.new

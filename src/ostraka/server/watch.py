@@ -7,17 +7,17 @@ many watch, requests are taken in between. A stream that its client doesn't read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 from google.protobuf.message import DecodeError
 
 from ostraka.api import etcd
 from ostraka.api.packing import CANCELED, CREATED, FRAGMENT, delete_event, put_event, varint, watch_id
 from ostraka.database.commands import History, Inspect, KeyValue, Overview, Past, Range, RangeDone
 from ostraka.database.topics import EmptyRangeError, Interval, interval_of
-from ostraka.database.watch import MOST_HELD, Batch, View, Watcher, Watchers
+from ostraka.database.watch import Batch, Bounds, View, Watcher, Watchers
 from ostraka.model.ids import MILLISECOND, Duration, roll
 from ostraka.model.machine import Change, Outcome
 from ostraka.model.requests import Entry
@@ -34,6 +34,8 @@ from ostraka.transport.http2.errors import Status
 from ostraka.transport.http2.server import Router, ServerCall
 
 PATH: Final = "/etcdserverpb.Watch/Watch"
+LARGE: Final = 4 << 20
+"""Bytes of a response that is sent only when nothing waits before it."""
 LEAST_INTERVAL: Final[Duration] = 100 * MILLISECOND
 """Of progress notifications: etcd's."""
 
@@ -42,16 +44,6 @@ ALL: Final = -1
 COMPACTED: Final = "etcdserver: mvcc: required revision has been compacted"
 DUPLICATE: Final = "mvcc: duplicate watch ID provided on the WatchStream"
 EMPTY: Final = "mvcc: watcher range is empty"
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """How much is done at once, and how much may wait."""
-
-    turn: int = 256  # Deliveries of one turn, a few microseconds each.
-    rows: int = 500  # Changes that are read from the history in one piece,
-    piece: int = 256 << 10  # or bytes of them.
-    room: int = 1 << 20  # Bytes that wait for a stream's client before it is told no more for now.
-    held: int = MOST_HELD  # See there.
 
 
 class Watch:
@@ -64,7 +56,7 @@ class Watch:
         self.progress_every: Final = max(progress_every, LEAST_INTERVAL)
         self.streams: Final[dict[WatchStream, None]] = {}
         self.bounds: Final = bounds or Bounds()
-        self.watchers: Final = Watchers(self, self._revision(), self.bounds.held)
+        self.watchers: Final = Watchers(self, self._revision(), self.bounds)
         self.events = 0  # Sent so far.
         self._turn_is_due = False
         member.group.observers.append(self._applied)
@@ -94,7 +86,7 @@ class Watch:
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        if self.member.failed is None and self.watchers.turn(self.bounds.turn):
+        if self.member.failed is None and self.watchers.turn():
             self.schedule()
 
     def _applied(self, entry: Entry, outcome: Outcome) -> None:
@@ -263,37 +255,42 @@ class WatchStream:
         unsent = self._call.unsent
         return unsent > self._service.bounds.room or (unsent > 0 and self._member.unread.total > MAX_UNREAD_IN_ALL)
 
-    def deliver(self, watcher: Watcher, batch: Batch) -> int:
+    def deliver(self, watcher: Watcher, batch: Batch) -> int | None:
         """See `database.watch.Sink`."""
         assert isinstance(watcher, StreamWatch), "only those that are made here come back"
-        packed = batch.packed.get(watcher.view)
-        if packed is None:
-            packed = batch.packed[watcher.view] = b"".join(_events(batch, watcher.view))
+        view, call = watcher.view, self._call
+        made = batch.packed.get(view)
+        if made is None:
+            events = b"".join(_events(batch, view))
+            made = batch.packed[view] = self._member.packer.header(batch.revision), events
+        header, packed = made
         if not packed:
             return 0
+        start = header + watch_id(watcher.id)
+        size = len(start) + len(packed)
+        if call.unsent and (self.full or size > LARGE):
+            return None
         watcher.quiet = False
         self._service.events += len(batch.changes)
-        start = self._member.packer.header(batch.revision) + watch_id(watcher.id)
-        size = len(start) + len(packed)
         if watcher.fragment and size >= self._member.largest_message:
-            self._send_fragments(start, _events(batch, watcher.view))
+            call.send_all(list(self._fragments(start, _events(batch, view))))
         else:
-            self._call.send(start + packed)
-        if self._call.unsent:
+            call.send(start + packed)
+        if call.unsent:
             self._member.unread.total += size
         return size
 
-    def _send_fragments(self, start: bytes, events: list[bytes]) -> None:
+    def _fragments(self, start: bytes, events: list[bytes]) -> Iterator[bytes]:
         """As few messages as there can be of which none is too large, unless by one event alone."""
         part: list[bytes] = []
         size = len(start) + len(FRAGMENT)
         for event in events:
             if part and size + len(event) >= self._member.largest_message:
-                self._call.send(start + FRAGMENT + b"".join(part))
+                yield start + FRAGMENT + b"".join(part)
                 part, size = [], len(start) + len(FRAGMENT)
             part.append(event)
             size += len(event)
-        self._call.send(start + b"".join(part))
+        yield start + b"".join(part)
 
     def compacted(self, watcher: Watcher, revision: int) -> None:
         """See `database.watch.Sink`. As in etcd the header names no revision, and the id stays taken until canceled."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ostraka.api import etcd
 from ostraka.checkers.watch import Event, Pair, Request, Response, Watch, check
 from ostraka.database import commands
-from ostraka.database.watch import MOST_HELD
+from ostraka.database.watch import Bounds
 from ostraka.errors import OstrakaError
 from ostraka.model import requests
 from ostraka.model.ids import MILLISECOND, SECOND, Dice, NodeId, roll
@@ -55,6 +55,10 @@ class Call:
         if not self.over:
             self.said.append(message)
             self.unsent += len(message)
+
+    def send_all(self, messages: list[bytes]) -> None:
+        for message in messages:
+            self.send(message)
 
     def fail(self, code: int, message: str, trailers: Any = ()) -> None:
         self.over = True
@@ -111,11 +115,12 @@ class Watches:
         self._writers: Final = 1 + roll(dice, 3)
         self._pause: Final = (3, 20)[roll(dice, 2)]  # Milliseconds between a writer's wishes.
         self._watchers: Final = [Watcher(number, roll(dice, 3) == 0) for number in range(2 + roll(dice, 4))]
-        self._bounds: Final = production.Bounds(
+        self._bounds: Final = Bounds(
             turn=(1, 10, 256)[roll(dice, 3)],
             rows=(1, 5, 500)[roll(dice, 3)],
             room=(100, 1000, 1 << 20)[roll(dice, 3)],
-            held=(500, MOST_HELD)[roll(dice, 2)],
+            piece=(200, 256 << 10)[roll(dice, 2)],
+            held=(500, 64 << 20)[roll(dice, 2)],
         )
         self._services: Final[dict[NodeId, production.Watch]] = {}
         self._open: Final[dict[NodeId, dict[str, None]]] = {node: {} for node in world.nodes}

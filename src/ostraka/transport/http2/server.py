@@ -195,6 +195,15 @@ class ServerCall(Stream):
             server.emit_headers(self.id, server.reply_head(), False)
         self.write(PREFIX.pack(0, len(message)) + message)
 
+    def send_all(self, messages: Iterable[bytes]) -> None:
+        """Send these one after the other. What is too much to wait is so for all of them together."""
+        if self.state & (ENDED | OVER):
+            return
+        if not self._begun:
+            self._begun = True
+            self._server.emit_headers(self.id, self._server.reply_head(), False)
+        self.write(b"".join(PREFIX.pack(0, len(message)) + message for message in messages))
+
     def fail(self, code: int, message: str, trailers: Iterable[tuple[str, str]] = ()) -> None:
         """End the call with a status that is not OK."""
         self.finish(code, message, trailers)

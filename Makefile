@@ -33,6 +33,7 @@ fix: install
 
 bench: install
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/clients.py
 
 soak: install
 	OSTRAKA_SEEDS=20000 $(BIN)/pytest -n 2 --timeout 7200 tests/simulation tests/consensus

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
 
 import ostraka.client
-from ostraka.client import blocking, claims, kv, lease, watch
+from ostraka.client import Client, blocking, claims, kv, lease, watch
+from ostraka.errors import NotExecuted
 
 PAIRS = [
     (found, getattr(blocking, name.removeprefix("Async")))
@@ -22,7 +29,7 @@ KEPT_IN_THE_INSTANCE = {
     blocking.Claim: {"name", "key", "token", "lost"},
     blocking.Election: {"name"},
 }
-ONLY_WITHIN = {"prefix", "set", "expires"}
+ONLY_WITHIN = {"prefix", "set", "pop"}
 """What the originals need of each other."""
 
 
@@ -51,3 +58,46 @@ def test_a_twin_has_the_same_methods(original: type, twin: type) -> None:
 def test_all_twins_are_compared() -> None:
     assert len(PAIRS) >= 11, PAIRS
     assert signature(ostraka.client.AsyncClient) == signature(ostraka.client.Client)
+
+
+def test_closing_in_one_thread_leaves_no_other_waiting() -> None:
+    """Whoever calls while the last client is closed, or after that, gets an answer."""
+    for number in range(30):
+        client = Client(["127.0.0.1:1"])
+        answers: list[Exception] = []
+
+        def call(client: Client = client, answers: list[Exception] = answers) -> None:
+            for _ in range(50):
+                try:
+                    client.put("k")
+                except (NotExecuted, CancelledError) as error:
+                    answers.append(error)
+
+        callers = [threading.Thread(target=call, daemon=True) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        time.sleep(number / 10_000)
+        client.close()
+        for caller in callers:
+            caller.join(20)
+            assert not caller.is_alive(), "it waits for ever"
+        assert len(answers) == 150
+
+
+def test_an_interrupted_call_is_cancelled() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client([f"127.0.0.1:{silent.getsockname()[1]}"], timeout=60) as client,
+    ):
+        timer = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.put("k")
+        timer.join()
+        tasks = client._thread.wait(_tasks())
+        assert not [task for task in tasks if "put" in task], tasks
+
+
+async def _tasks() -> list[str]:
+    await asyncio.sleep(0.05)
+    return [str(task.get_coro()) for task in asyncio.all_tasks()]

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
@@ -45,7 +47,9 @@ class LoopThread:
         started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
             concurrent.futures.Future()
         )
-        thread = threading.Thread(target=_run, args=(started,), name="ostraka-client", daemon=True)
+        self._orders: Final[deque[_Order]] = deque()
+        self._woken = False
+        thread = threading.Thread(target=self._run, args=(started,), name="ostraka-client", daemon=True)
         thread.start()
         self.process: Final = os.getpid()
         self.users = 0
@@ -69,23 +73,86 @@ class LoopThread:
         if os.getpid() != self.process:
             coroutine.close()
             raise forked(self.process)
-        if self._stopping.is_set():
-            coroutine.close()
-            raise NotExecuted("this client is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        order = _Order(coroutine)
+        self._orders.append(order)
         try:
-            return future.result()
+            if not self._woken:  # One wake-up is enough for all that come before it is heeded.
+                self._woken = True
+                self.loop.call_soon_threadsafe(self._take_orders)
+        except RuntimeError:  # The loop is closed.
+            self._refuse_orders()
+        try:
+            order.done.acquire()
+        except BaseException:
+            self.loop.call_soon_threadsafe(order.cancel)
+            raise
+        if order.error is None:
+            return cast(Answer, order.answer)
+        try:
+            raise order.error
         except StopAsyncIteration:
             raise StopIteration from None
         finally:
-            future.cancel()
+            order.error = None  # Else the error, its traceback and this frame would hold each other.
+
+    def _take_orders(self) -> None:
+        if self._stopping.is_set():  # What is begun from now on would not be ended.
+            self._refuse_orders()
+            return
+        self._woken = False
+        orders = self._orders
+        while orders:
+            orders.popleft().begin(self.loop)
+
+    def _refuse_orders(self) -> None:
+        """The loop ends: whoever comes now, or came too late for it, must not wait for ever."""
+        self._woken = False
+        with contextlib.suppress(IndexError):  # Two threads may do this at once.
+            while True:
+                self._orders.popleft().refuse()
+
+    def _run(self, started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            stopping = asyncio.Event()
+            started.set_result((runner.get_loop(), stopping))
+            runner.run(_until(stopping))
+        self._refuse_orders()
 
 
-def _run(started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        stopping = asyncio.Event()
-        started.set_result((runner.get_loop(), stopping))
-        runner.run(_until(stopping))
+class _Order:
+    """What a thread wants to be run, and what came of it. Half as dear as `asyncio.run_coroutine_threadsafe`."""
+
+    __slots__ = ("answer", "coroutine", "done", "error", "task")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.coroutine = coroutine
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.task = loop.create_task(self.coroutine)
+        self.task.add_done_callback(self.ended)
+
+    def ended(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self.error = concurrent.futures.CancelledError()
+        else:
+            self.error = task.exception()
+            if self.error is None:
+                self.answer = task.result()
+        self.done.release()
+
+    def refuse(self) -> None:
+        self.coroutine.close()
+        self.error = NotExecuted("this client is closed")
+        self.done.release()
+
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
 
 
 async def _until(stopping: asyncio.Event) -> None:

@@ -137,20 +137,28 @@ class AsyncWatch(Generic[Item]):
     def __aiter__(self) -> Self:
         return self
 
+    def pop(self) -> Item | None:
+        """What has come already and was not returned yet; None if there is nothing. Raises EventsLost."""
+        while self._ready:
+            item: Any = self._ready.popleft()
+            if isinstance(item, EventsLost):
+                raise item
+            if isinstance(item, Event):
+                if not self._ready or getattr(self._ready[0], "revision", 0) != item.revision:
+                    self.revision = item.revision  # A server tells all events of a revision at once.
+            else:
+                self.revision = max(self.revision, item.revision)
+                if not self._bookmarks:
+                    continue
+            found: Item = item
+            return found
+        return None
+
     async def __anext__(self) -> Item:
         while not self._closed:
-            if self._ready:
-                item: Any = self._ready.popleft()
-                if isinstance(item, EventsLost):
-                    raise item
-                if isinstance(item, Bookmark):
-                    self.revision = max(self.revision, item.revision)
-                    if not self._bookmarks:
-                        continue
-                elif not self._ready or getattr(self._ready[0], "revision", 0) != item.revision:
-                    self.revision = item.revision  # A server tells all events of a revision at once.
-                found: Item = item
-                return found
+            item = self.pop()
+            if item is not None:
+                return item
             if self._feed is None:
                 await self._open(None)
             else:

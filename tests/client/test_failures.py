@@ -114,6 +114,23 @@ async def test_without_a_leader_it_is_tried_until_the_deadline() -> None:
         assert len(server.calls) > 4
 
 
+async def test_a_member_without_a_leader_is_left_alone_for_a_while() -> None:
+    async with (
+        Server(put=NO_LEADER) as cut_off,
+        Server(put=put_done) as other,
+        AsyncClient([cut_off.endpoint, other.endpoint]) as client,
+    ):
+        for _ in range(200):
+            await client.put("k")
+        assert len(other.calls) == 200 and 0 < len(cut_off.calls) < 50
+        cut_off.put = put_done
+        count = len(cut_off.calls)
+        await asyncio.sleep(1.1)
+        for _ in range(20):
+            await client.put("k")
+        assert len(cut_off.calls) > count + 5
+
+
 async def test_an_overloaded_server_is_not_asked_again() -> None:
     too_many = fails(Status.RESOURCE_EXHAUSTED, "etcdserver: too many requests")
     async with Server(put=too_many) as server, AsyncClient([server.endpoint]) as client:

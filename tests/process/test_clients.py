@@ -105,12 +105,26 @@ def test_aetcd_puts_and_gets(three: Cluster) -> None:
 USE_BOTH = """
 assert etcd.PutRequest(key=b"k").SerializeToString() == rpc.PutRequest(key=b"k").SerializeToString()
 assert etcd.PutRequest is not rpc.PutRequest and etcd.PutRequest.DESCRIPTOR.file.pool is not default.Default()
-assert Client.__module__ == "ostraka.client.blocking" and grpc.__version__ and aetcd.Client
+
+async def talk(host, port):
+    async with AsyncClient([f"{host}:{port}"]) as ours, aetcd.Client(host=host, port=int(port), timeout=20) as theirs:
+        with Client([f"{host}:{port}"]) as threads, grpc.insecure_channel(f"{host}:{port}") as channel:
+            for number in range(20):
+                await asyncio.gather(ours.put(f"one/{number}", "1"), theirs.put(b"two/%d" % number, b"2"))
+                assert (await theirs.get(b"one/%d" % number)).value == threads.get(f"one/{number}").value == b"1"
+                assert (await ours.get(f"two/{number}")).value == b"2"
+            put = channel.unary_unary(
+                "/etcdserverpb.KV/Put", rpc.PutRequest.SerializeToString, etcd.PutResponse.FromString
+            )
+            assert put(rpc.PutRequest(key=b"three", value=b"3"), timeout=20).header.revision
+            assert (await ours.get("three")).value == b"3"
+
+asyncio.run(talk(*sys.argv[1].split(":")))
 print("fine")
 """
-OURS = ["from ostraka.api import etcd", "from ostraka.client import Client"]
+OURS = ["from ostraka.api import etcd", "from ostraka.client import AsyncClient, Client"]
 THEIRS = [
-    "import grpc",
+    "import asyncio, sys, grpc",
     "from google.protobuf import descriptor_pool as default",
     "import aetcd",
     "from aetcd.rpc import rpc_pb2 as rpc",
@@ -118,5 +132,5 @@ THEIRS = [
 
 
 @pytest.mark.parametrize("order", [OURS + THEIRS, THEIRS + OURS], ids=["ours first", "theirs first"])
-def test_ostraka_and_aetcd_live_in_one_process(order: list[str]) -> None:
-    assert run(sys.executable, "-c", "\n".join([*order, USE_BOTH])) == "fine\n"
+def test_ostraka_aetcd_and_grpcio_talk_in_one_process(order: list[str], three: Cluster) -> None:
+    assert run(sys.executable, "-c", "\n".join([*order, USE_BOTH]), three.nodes[0].endpoint) == "fine\n"

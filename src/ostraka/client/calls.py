@@ -19,6 +19,7 @@ from ostraka.client.endpoints import Endpoint, Endpoints
 from ostraka.client.outcomes import error_of, passing
 from ostraka.errors import (
     NotExecuted,
+    NotLeader,
     NotSupported,
     OstrakaError,
     OutcomeUnknown,
@@ -119,9 +120,9 @@ class Calls:
             if outcome.status == Status.OK:
                 endpoint.well()
                 return METHODS[path].response.FromString(outcome.body)
-            if not outcome.answered:
-                endpoint.ill(loop.time())
             error = error_of(endpoint.name, outcome, writes)
+            if not outcome.answered or isinstance(error, NotLeader):
+                endpoint.ill(loop.time())
             if not passing(error):
                 if doubt is not None and isinstance(error, _AT_THE_DOOR):
                     raise doubt  # Who never let the request through to the database tells nothing of earlier attempts.

@@ -199,5 +199,7 @@ async def test_at_its_deadline_a_request_is_in_doubt() -> None:
             await session.put("k", timeout=0.3)
         assert len(server.calls) > 2
         await server.stop()
+        while client._calls.endpoints.each[0].connected:  # Until that is known here.
+            await asyncio.sleep(0.005)
         with pytest.raises(NotExecuted):
             await session.put("k", timeout=0.3)

@@ -1,7 +1,7 @@
 """Explore: every state that a small world can reach, by breadth first search over hashes, with symmetry.
 
-Where simulation samples long runs of large worlds, this visits all runs of a small one: a violation is found if there is
-one within the bounds, and by a shortest way. The number of distinct states can be compared with what TLC reports of
+Where simulation samples long runs of large worlds, this visits all runs of a small one: a violation is found if there
+is one within the bounds, and by a shortest way. The number of distinct states can be compared with what TLC reports of
 the same specification.
 
 Follows:  Yu, Manolios and Lamport, "Model Checking TLA+ Specifications" (1999); Ip and Dill, "Better Verification

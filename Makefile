@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test check fix bench soak clean
+.PHONY: install demo test check fix bench soak mutants clean
 
 install: $(STAMP)
 
@@ -38,6 +38,9 @@ bench: install
 soak: install
 	OSTRAKA_SEEDS=20000 $(BIN)/pytest -n 2 --timeout 7200 tests/simulation tests/consensus
 	OSTRAKA_DIFFERENTIAL=1000000 $(BIN)/pytest tests/differential
+
+mutants: install
+	$(BIN)/python -m tests.mutants $(if $(WRITE),--write) $(NAMES)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,11 +16,12 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .catalogue import CATALOGUES, ROOT, Mutant, load
 
-UNASKED = 40
+UNASKED = 20
 """So many seeds are tried where the catalogue does not say that the simulator finds it: for the table only."""
 
 PATIENCE = 240
@@ -36,8 +37,9 @@ class Verdict:
 
     mutant: Mutant
     failed: list[str]  # Of its tests.
-    seed: int | None  # The first that failed.
     seconds: float
+    seed: int | None = None  # The first that failed,
+    tried: int = 0  # of so many.
     trouble: str = ""  # Why it could not be tried.
 
     @property
@@ -48,27 +50,27 @@ class Verdict:
         alive = [test for test in self.mutant.tests if test not in self.failed]
         if alive:
             return "it passes " + ", ".join(alive)
-        if self.mutant.seeds and self.seed is None:
-            return f"the simulator finds nothing in {self.mutant.seeds} seeds"
+        if self.mutant.seeds and self.tried and self.seed is None:
+            return f"the simulator finds nothing in {self.tried} seeds"
         return ""
 
     @property
     def simulator(self) -> str:
         if self.seed is not None:
             return f"seed {self.seed}"
-        return f"not in {self.mutant.seeds or UNASKED} seeds"
+        return f"not in {self.tried} seeds"
 
 
-def trial(mutant: Mutant) -> Verdict:
+def trial(mutant: Mutant, simulator: bool = True) -> Verdict:
     """Plant it, and run its tests and the simulator over it."""
     began = time.monotonic()
-    seeds = mutant.seeds or UNASKED
+    seeds = (mutant.seeds or UNASKED) if simulator else 0
     asked = json.dumps({"tests": mutant.tests, "seeds": seeds, "misfortunes": mutant.misfortunes})
     with tempfile.TemporaryDirectory(prefix="mutant-") as place:
         try:
             mutant.plant(Path(place))
         except (ValueError, SyntaxError, OSError) as error:
-            return Verdict(mutant, [], None, 0, str(error))
+            return Verdict(mutant, [], 0, trouble=str(error))
         command = [sys.executable, "-m", "tests.mutants.trial", asked]
         environment = {**os.environ, "PYTHONPATH": place}
         process = subprocess.Popen(
@@ -82,11 +84,11 @@ def trial(mutant: Mutant) -> Verdict:
     seconds = time.monotonic() - began
     lines = [line for line in said.splitlines() if line.startswith('{"failed"')]
     if not lines:
-        return Verdict(mutant, [], None, seconds, f"its trial failed: {(wrong or said)[-1500:]}")
+        return Verdict(mutant, [], seconds, trouble=f"its trial failed: {(wrong or said)[-1500:]}")
     verdict = json.loads(lines[-1])
     if "code" in verdict and not verdict["code"].startswith(place):
-        return Verdict(mutant, [], None, seconds, f"{verdict['code']} was tried, not the mutated code")
-    return Verdict(mutant, verdict["failed"], verdict.get("seed"), seconds)
+        return Verdict(mutant, [], seconds, trouble=f"{verdict['code']} was tried, not the mutated code")
+    return Verdict(mutant, verdict["failed"], seconds, verdict.get("seed"), seeds)
 
 
 def short(test: str) -> str:
@@ -123,7 +125,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Try mutants of the code.")
     parser.add_argument("names", nargs="*", help="which mutants; all if none is named")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--tests", action="store_true", help="run their tests only, not the simulator")
     options = parser.parse_args()
+    if options.write and (options.names or options.tests):
+        parser.error("--write needs the verdicts on all of them, by tests and simulator")
     mutants = load(*CATALOGUES)
     unknown = set(options.names) - {mutant.name for mutant in mutants}
     if unknown:
@@ -133,14 +138,14 @@ def main() -> int:
     began = time.monotonic()
     verdicts = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for verdict in pool.map(trial, chosen):
+        for verdict in pool.map(partial(trial, simulator=not options.tests), chosen):
             verdicts.append(verdict)
             fate = f"SURVIVES: {verdict.survived}" if verdict.survived else ", ".join(map(short, verdict.failed))
             print(f"{verdict.mutant.name:55} {verdict.seconds:5.1f} s  {verdict.simulator:17} {fate}", flush=True)
     survivors = [verdict.mutant.name for verdict in verdicts if verdict.survived]
     seconds = time.monotonic() - began
     print(f"{len(verdicts)} mutants in {seconds:.0f} s, {len(survivors)} survive {' '.join(survivors)}")
-    if options.write and not options.names and not survivors:
+    if options.write and not survivors:
         write(verdicts)
     return 1 if survivors else 0
 

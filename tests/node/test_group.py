@@ -468,3 +468,15 @@ def test_a_failed_disk_ends_every_order() -> None:
     scene.group.transfer_leadership(3, ends.append)
     scene.clock.run()
     assert [type(end) for end in ends] == [OutcomeUnknown, NotExecuted]
+
+
+def test_the_engine_hears_what_is_flushed_once_it_is() -> None:
+    """It forgets its log up to there; a crash would need what is applied and not flushed. (Raft §7)"""
+    scene = Scene(flush_every=20 * SECOND, look_every=SECOND)
+    scene.does(effects.Commit((entry(1, b"x"), entry(2, b"y"))))
+    scene.does()
+    assert scene.happened(events.Applied) == [events.Applied(2, 0)]
+    scene.host.flush(lambda: None)
+    scene.does(effects.Commit((entry(3, b"z"),)))
+    scene.does()
+    assert scene.happened(events.Applied)[-1] == events.Applied(3, 2)

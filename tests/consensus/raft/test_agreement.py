@@ -199,13 +199,16 @@ def test_answers_of_other_terms_and_stale_rejections_change_nothing() -> None:
     term = lone.replica.term
     lone.propose(1)
     lone.receive(2, Appended(term - 1, True, 2, 0))
-    before = (progress.match, progress.next)
+    before = (progress.match, progress.next, progress.probing)
     assert progress.match == 1, "what was acknowledged to another leader may have been cut off since"
-    lone.receive(2, Appended(term, False, progress.match, 0, Position(0, 1)))
-    lone.receive(2, Appended(term, True, 0, 0))
-    lone.receive(2, Appended(term, True, 99, 0))
-    lone.receive(2, Appended(term, True, 1, 99))
-    assert (progress.match, progress.next) == before
+    for answer in (
+        Appended(term, False, progress.match, 0, Position(0, 1)),
+        Appended(term, True, 0, 0),
+        Appended(term, True, 99, 0),
+        Appended(term, True, 1, 99),
+    ):
+        lone.receive(2, answer)
+        assert (progress.match, progress.next, progress.probing) == before, answer
 
 
 def test_a_member_that_lost_what_it_acknowledged_is_asked_with_heartbeats_only() -> None:

@@ -6,7 +6,8 @@ Words:    to shed an entry is to leave it to the write-ahead log alone; see log.
 Departs:  what the state machine has got is shed, from the oldest on, so memory stays bounded however far a follower
           lags, and however late the state machine's state becomes durable. A follower too far behind even for the
           write-ahead log gets a snapshot, as ever.
-Evidence: tests/consensus/raft/test_loading.py, tests/stories/raft/test_loading.py, tests/storage/test_wal_loading.py.
+Evidence: tests/consensus/raft/test_loading.py, tests/stories/raft/slow_follower.story,
+          tests/storage/test_wal_loading.py.
 
 An entry that was loaded is the one that was shed: a leader never cuts its log, and nobody cuts what is committed. The
 write-ahead log vouches for its bytes.

@@ -139,13 +139,6 @@ class MembersChanged(Message, frozen=True, gc=False, tag=14):
     number: int
 
 
-class Claim(Message, frozen=True, gc=False, tag=15):
-    """A voter would lead rather than any of lower priority."""
-
-    term: Term
-    priority: int
-
-
 RaftMessage = (
     AskPreVote
     | PreVote
@@ -161,7 +154,6 @@ RaftMessage = (
     | TimeoutNow
     | ForwardChange
     | MembersChanged
-    | Claim
 )
 
 

@@ -37,7 +37,7 @@ bench: install
 
 soak: install
 	OSTRAKA_SEEDS=20000 $(BIN)/pytest -n 2 --timeout 7200 tests/simulation tests/consensus
-	OSTRAKA_DIFFERENTIAL=1000000 $(BIN)/pytest tests/differential
+	OSTRAKA_DIFFERENTIAL=1000000 $(BIN)/pytest tests/differential tests/server/test_gateway_against_etcd.py
 
 mutants: install
 	$(BIN)/python -m tests.mutants $(if $(WRITE),--write) $(NAMES)

@@ -220,6 +220,26 @@ async def test_a_long_reply_comes_in_pieces():
 
 
 @in_loop
+async def test_a_long_reply_is_written_no_faster_than_it_is_read():
+    async with a_port() as port:
+        port.world.decided("/etcdserverpb.KV/Put", etcd.PutRequest(key=b"k", value=bytes(1_000_000)))
+        deep = {"request_range": {"key": "aw==", "serializable": True}}
+        client = await http(port)
+        client.reader._transport.pause_reading()
+        client.begin("/v3/kv/txn", json.dumps({"success": [deep] * 20}))
+        here = port.listener.front._gateway
+        await port.until(lambda: here.unread > 20_000_000)
+        for _ in range(300):
+            await asyncio.sleep(0)
+        assert here.unread > 20_000_000, "what nobody has read is forgotten in the count"
+        [protocol] = port.listener.front._state.connections
+        assert protocol.transport.get_write_buffer_size() < 4 << 20
+        client.reader._transport.resume_reading()
+        status, text = await client.answer()
+        assert status == 200 and len(text) > 26_000_000 and here.unread == 0
+
+
+@in_loop
 async def test_too_large_bodies_are_refused_before_they_are_whole(monkeypatch):
     async with a_port() as port:
         client = await http(port)

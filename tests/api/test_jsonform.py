@@ -151,6 +151,13 @@ def test_transactions_within_transactions_have_an_end():
         jsonform.read(etcd.TxnRequest, value)
 
 
+def test_a_request_has_no_end_of_messages_in_it():
+    half = {"success": [{}] * (jsonform.MOST // 2)}
+    assert len(jsonform.read(etcd.TxnRequest, half).success) == jsonform.MOST // 2
+    with pytest.raises(ValueError, match=r"failure\[\d+\]: there are over 50000 messages"):
+        jsonform.read(etcd.TxnRequest, {**half, "failure": half["success"]})
+
+
 def test_half_a_surrogate_pair_is_no_text():
     for kind, value, plain in (
         (etcd.AuthUserAddRequest, {"name": "\ud83d"}, False),

@@ -274,3 +274,23 @@ def test_nobody_goes_on_for_a_caller_who_has_left(physical):
     world.server.lost("the client is gone")
     world.group.decide()
     assert world.group.proposed == [] and world.member.waiting == {}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_transaction_of_very_many_operations_is_refused_before_they_are_looked_at(nested, monkeypatch):
+    """Two bytes each on the wire, they would keep the loop busy for longer than an election takes."""
+    ask = etcd.TxnRequest(success=[etcd.RequestOp()] * 20_001, compare=[etcd.Compare()] * 20_000)
+    ask = etcd.TxnRequest(failure=[get(b"k"), etcd.RequestOp(request_txn=ask)]) if nested else ask
+    monkeypatch.setattr("ostraka.server.kv.txn_of", lambda ask: pytest.fail("looked at"))
+    outcomes = World().call(TXN, ask)
+    assert (outcomes[0].status, outcomes[0].message) == (
+        Status.INVALID_ARGUMENT,
+        "etcdserver: too many operations in txn request",
+    )
+    assert outcomes[0].trailers["ostraka-detail"] == "more than 20000 in all, with those of transactions within it"
+
+
+def test_a_long_transaction_is_looked_at_if_its_operations_are_allowed():
+    many = etcd.TxnRequest(success=[put(b"%06d" % number) for number in range(21_000)])
+    assert World().refused(TXN, many)[1] == "etcdserver: too many operations in txn request"
+    assert filled(max_txn_ops=30_000).decided(TXN, many).succeeded

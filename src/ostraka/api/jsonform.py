@@ -26,6 +26,9 @@ from google.protobuf.descriptor import FieldDescriptor
 DEEPEST: Final = 100
 """Messages within messages that are read: protobuf itself takes no more."""
 
+MOST: Final = 50_000
+"""Messages that one request may have within it: more would keep everybody else waiting while they are read."""
+
 LONG: Final = 32 << 10
 """Bytes of a message, in protobuf's form, that is written in pieces."""
 
@@ -68,7 +71,7 @@ def read(kind: Any, value: Any, plain: bool = False) -> Any:
     """The message of class `kind` that a JSON value says. Raises ValueError, which names the field that is wrong."""
     message = kind()
     if value is not None:
-        _fill(message, value, plain, kind.DESCRIPTOR.name, 1)
+        _Reader(plain).fill(message, value, kind.DESCRIPTOR.name, 1)
     return message
 
 
@@ -78,39 +81,49 @@ def _fields_of(descriptor: Any) -> dict[str, Any]:
     return {name: field for field in descriptor.fields for name in (field.json_name, field.name)}
 
 
-def _fill(message: Any, value: Any, plain: bool, place: str, depth: int) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(f"{place} must be an object, not {_said(value)}")
-    if depth > DEEPEST:
-        raise ValueError(f"{place} is nested too deep: more than {DEEPEST} messages within one another")
-    fields = _fields_of(message.DESCRIPTOR)
-    for name, part in value.items():
-        field = fields.get(name)
-        if field is None or part is None:
-            continue
-        here = f"{place}.{name}"
-        oneof = field.containing_oneof
-        if oneof is not None and message.WhichOneof(oneof.name) is not None:
-            raise ValueError(f"{here}: {place}.{message.WhichOneof(oneof.name)} is given, and only one of them can be")
-        if field.is_repeated:
-            _fill_list(getattr(message, field.name), field, part, plain, here, depth)
-        elif field.message_type is not None:
-            within = getattr(message, field.name)
-            within.SetInParent()
-            _fill(within, part, plain, here, depth + 1)
-        else:
-            setattr(message, field.name, _scalar(field, part, plain, here))
+class _Reader:
+    """Reads one request."""
 
+    def __init__(self, plain: bool) -> None:
+        self._plain: Final = plain
+        self._left = MOST
 
-def _fill_list(target: Any, field: Any, value: Any, plain: bool, place: str, depth: int) -> None:
-    if not isinstance(value, list):
-        raise ValueError(f"{place} must be a list, not {_said(value)}")
-    for number, part in enumerate(value):
-        here = f"{place}[{number}]"
-        if field.message_type is None:
-            target.append(_scalar(field, part, plain, here))
-        else:
-            _fill(target.add(), {} if part is None else part, plain, here, depth + 1)
+    def fill(self, message: Any, value: Any, place: str, depth: int) -> None:
+        """Put into the message what an object says; `place` is where that stands."""
+        if not isinstance(value, dict):
+            raise ValueError(f"{place} must be an object, not {_said(value)}")
+        if depth > DEEPEST:
+            raise ValueError(f"{place} is nested too deep: more than {DEEPEST} messages within one another")
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"{place}: there are over {MOST} messages in this one")
+        fields = _fields_of(message.DESCRIPTOR)
+        for name, part in value.items():
+            field = fields.get(name)
+            if field is None or part is None:
+                continue
+            here = f"{place}.{name}"
+            oneof = field.containing_oneof
+            if oneof is not None and (other := message.WhichOneof(oneof.name)) is not None:
+                raise ValueError(f"{here}: {place}.{other} is given, and only one of them can be")
+            if field.is_repeated:
+                self._fill_list(getattr(message, field.name), field, part, here, depth)
+            elif field.message_type is not None:
+                within = getattr(message, field.name)
+                within.SetInParent()
+                self.fill(within, part, here, depth + 1)
+            else:
+                setattr(message, field.name, _scalar(field, part, self._plain, here))
+
+    def _fill_list(self, target: Any, field: Any, value: Any, place: str, depth: int) -> None:
+        if not isinstance(value, list):
+            raise ValueError(f"{place} must be a list, not {_said(value)}")
+        for number, part in enumerate(value):
+            here = f"{place}[{number}]"
+            if field.message_type is None:
+                target.append(_scalar(field, part, self._plain, here))
+            else:
+                self.fill(target.add(), {} if part is None else part, here, depth + 1)
 
 
 def _scalar(field: Any, value: Any, plain: bool, place: str) -> Any:

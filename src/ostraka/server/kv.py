@@ -28,7 +28,7 @@ from ostraka.database.commands import (
     Txn,
     encode,
 )
-from ostraka.database.failures import EMPTY_KEY
+from ostraka.database.failures import EMPTY_KEY, TOO_MANY_OPERATIONS
 from ostraka.database.txn import objection, only_reads
 from ostraka.model.requests import Request
 from ostraka.server.calls import (
@@ -45,8 +45,21 @@ from ostraka.server.calls import (
     request,
 )
 from ostraka.server.member import Member
-from ostraka.server.translation import delete_of, delete_response, is_serializable, range_of, txn_of, txn_response
+from ostraka.server.translation import (
+    delete_of,
+    delete_response,
+    is_serializable,
+    operations_in,
+    range_of,
+    txn_of,
+    txn_response,
+)
 from ostraka.transport.http2.server import Router, ServerCall
+
+LONG_TXN: Final = 64 << 10
+"""Bytes of a transaction whose operations are counted before they are looked at one by one,"""
+MOST_OPERATIONS: Final = 20_000
+"""and so many may there be, or as many as in one that `--max-txn-ops` allows: they take a microsecond each."""
 
 _NO_KEY: Final[Refusal] = (EMPTY_KEY.code, EMPTY_KEY.message)
 
@@ -65,6 +78,7 @@ class KV:
         self._txn: Final = member.tally("/etcdserverpb.KV/Txn")
         self._compact: Final = member.tally("/etcdserverpb.KV/Compact")
         self._largest: Final = member.max_request_bytes
+        self._most_operations: Final = max(MOST_OPERATIONS, 3 * member.max_txn_ops)
         self._propose: Final = member.group.propose
         self._put_request: Final = etcd.PutRequest.FromString
         self._range_request: Final = etcd.RangeRequest.FromString
@@ -132,6 +146,11 @@ class KV:
         tally = self._txn
         ask = opened(self.member, tally, call, etcd.TxnRequest, message)
         if ask is None:
+            return
+        most = self._most_operations
+        if len(message) > LONG_TXN and operations_in(ask, most) > most:
+            detail = f"more than {most} in all, with those of transactions within it"
+            refuse(call, tally, (TOO_MANY_OPERATIONS.code, TOO_MANY_OPERATIONS.message), detail)
             return
         command = txn_of(ask)
         refused = objection(command, self.member.max_txn_ops)

@@ -73,6 +73,19 @@ def txn_of(ask: Any) -> Txn:
     )
 
 
+def operations_in(ask: Any, most: int) -> int:
+    """How many comparisons and operations there are in a `TxnRequest`; if more than `most`, just one more than that."""
+    number, waiting = 0, [ask]
+    while waiting:
+        each = waiting.pop()
+        number += len(each.compare) + len(each.success) + len(each.failure)
+        if number > most:
+            return most + 1
+        for operations in (each.success, each.failure):
+            waiting += [operation.request_txn for operation in operations if operation.HasField("request_txn")]
+    return number
+
+
 def is_serializable(ask: Any) -> bool:
     """Whether a `TxnRequest` may be answered from what one member has: all that it does are serializable ranges.
 

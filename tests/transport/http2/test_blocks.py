@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hpack import Encoder
+from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostraka.transport.http2 import blocks
 from ostraka.transport.http2.blocks import BlockCache, BlockReader
+from ostraka.transport.http2.client import ClientConnection
 from ostraka.transport.http2.errors import ConnectionFault
 from ostraka.transport.http2.headers import RequestHead, indexed_literal, literal, read_request
 
@@ -71,9 +72,10 @@ def test_a_known_block_is_not_decoded_again(counted: list[bytes]) -> None:
     cache = BlockCache(read_request)
     one, other = reader(), reader()
     counted.clear()
-    first = one.read(request("/s/m"), cache)
-    assert other.read(request("/s/m"), cache) is first
-    assert counted == [request("/s/m")]
+    block = timed("5S", ("token", "t"))[: -len(encode([("grpc-timeout", "5S"), ("token", "t")]))]
+    first = one.read(block, cache)
+    assert other.read(block, cache) is first
+    assert counted == [block]
 
 
 @pytest.mark.parametrize("huffman", [True, False])
@@ -179,3 +181,36 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     one.read(request("/s/" + "x" * 3000), cache)
     assert len(cache._whole) <= 10 and len(cache._templates) <= 10
     assert cache.find(request("/s/" + "x" * 3000)) is None, "a huge block takes a place"
+
+
+def by_the_library(block: bytes) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in Decoder().decode(block, raw=True)]
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(made_blocks())
+def test_a_plain_block_says_what_the_library_says(block: bytes) -> None:
+    plain = blocks.plain_fields(block)
+    assert plain is None or plain == by_the_library(block)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(st.binary(max_size=40).map(lambda data: data.translate(bytes([*range(16)] * 16))))
+def test_whatever_is_read_as_plain_is_what_the_library_reads(block: bytes) -> None:
+    plain = blocks.plain_fields(block)
+    assert plain is None or plain == by_the_library(block)
+
+
+def test_our_own_clients_blocks_are_read_without_the_library(counted: list[bytes]) -> None:
+    cache, one = BlockCache(read_request), reader()
+    client = ClientConnection("127.0.0.1:2379", lambda: None, 0)
+    counted.clear()
+    for number in range(3):
+        block = client._block("/s/m", [("ostraka-request", str(number))]) + literal(b"grpc-timeout", b"5S")
+        head, timeout = one.read(block, cache)
+        assert (head.path, head.metadata["ostraka-request"], timeout) == ("/s/m", str(number), 5_000_000_000)
+    assert counted == []
+    for length in (126, 127, 128):
+        block = client._block("/s/m", [("a", "x" * length)])
+        assert one.read(block, cache)[0].metadata["a"] == "x" * length
+    assert len(counted) == 2, "a length of 127 takes two bytes"

@@ -46,6 +46,7 @@ WORKING: tuple[Flag, ...] = (
     Flag("snapshot-count", N, "1000", "Entries after which the log is compacted."),
     Flag("heartbeat-interval", N, "100", "Milliseconds between a leader's heartbeats."),
     Flag("election-timeout", N, "1000", "Milliseconds without a leader before an election."),
+    Flag("leader-priority", N, "0", "A voter with a higher number leads: others hand over once it has caught up."),
     Flag(
         "leader-lease",
         N,

@@ -107,6 +107,7 @@ def _engine_settings(settings: Mapping[str, Setting]) -> Settings:
         heartbeat=_number(settings, "heartbeat-interval", default.heartbeat // MILLISECOND) * MILLISECOND,
         election_timeout=_number(settings, "election-timeout", default.election_timeout // MILLISECOND) * MILLISECOND,
         compact_every=max(1, _number(settings, "snapshot-count", default.compact_every)),
+        priority=_number(settings, "leader-priority", 0),
         lease=_number(settings, "leader-lease", 0) * MILLISECOND,
         clock_drift=_number(settings, "clock-drift", default.clock_drift // PERCENT) * PERCENT,
     )

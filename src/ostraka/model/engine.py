@@ -25,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_in_flight: int = 64  # Messages with entries to one follower that it hasn't answered.
     max_in_flight_bytes: int = 16 << 20
     max_uncommitted: int = 64 << 20  # Above this, requests are refused as Overloaded.
+    priority: int = 0  # A voter leads rather than those of lower priority, once it has all that is committed.
     lease: Duration = 0  # For so long after it proposed an entry a leader may read by it alone; 0: it asks a quorum.
     clock_drift: int = 200_000  # No member's clock runs faster than another's by more than so many millionths.
     max_held: int = 32 << 20  # Memory for entries; what goes beyond is read back from the write-ahead log.

@@ -83,6 +83,7 @@ class SimulatedDisk:
         self._inherited: list[Operation] = []  # Those of an earlier life of which only the kernel's cache knows.
         self._pending: list[Operation] = []  # Operations on names since the last sync_dir.
         self._failure: OSError | None = None
+        self._stalled: list[Callable[[], None]] | None = None  # Syncs that are not done before `resume`.
 
     def create(self, name: str, size: int = 0) -> SimulatedFile:
         self._computer.effect(f"create {name}")
@@ -156,7 +157,21 @@ class SimulatedDisk:
         if faults.stall_permille and roll(self._dice, 1000) < faults.stall_permille:
             delay += roll(self._dice, faults.stall)
             self._computer.saw("a stalled sync")
-        self._computer.after(delay, partial(self._finish, job, done))
+        if self._stalled is not None:
+            self._stalled.append(partial(self._computer.after, delay, partial(self._finish, job, done)))
+        else:
+            self._computer.after(delay, partial(self._finish, job, done))
+
+    def stall(self) -> None:
+        """Finish no sync that is asked for from now on."""
+        if self._stalled is None:
+            self._stalled = []
+
+    def resume(self) -> None:
+        """Finish what was asked for."""
+        stalled, self._stalled = self._stalled, None
+        for begin in stalled or ():
+            begin()
 
     def fail(self) -> OSError | None:
         """An error of the hardware, if the dice say so."""
@@ -171,6 +186,8 @@ class SimulatedDisk:
 
         Of that, again by chance, only the kernel may know: then it can be read, and the next crash may take it back.
         """
+        if self._stalled is not None:
+            self._stalled = []  # The next life meets the same disk.
         survived = self._inherited + self._pending
         if not self.faults.torn:
             survived = []

@@ -7,6 +7,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from ostraka.database.machine import Database
 from ostraka.errors import StorageError
 from ostraka.model.engine import Consensus, Settings
@@ -33,7 +35,7 @@ class Plan:
         self.consensus: Final = consensus
         self.members: Final = Members(tuple(range(1, nodes + 1)))
         self.addresses: Final = {node: f"http://n{node}:2380" for node in self.members.voters}
-        self.settings: Final = settings
+        self.settings: Final = settings  # But for the priority, of which it is said whether there are any.
         self.upkeep: Final = upkeep
 
 
@@ -86,7 +88,8 @@ class Member:
                 upkeep=plan.upkeep,
             )
             host.on_failure = self._disk_failed
-            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, Database, plan.members, plan.settings)
+            settings = msgspec.structs.replace(plan.settings, priority=plan.settings.priority * self.node)
+            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, Database, plan.members, settings)
         except OSError as error:  # The disk failed while it was read; anything worse is a bug.
             self._world.note(f"n{self.node} can't start: {error}")
             self.crash()

@@ -248,6 +248,23 @@ class SlowDisks(Misfortune):
             faults.latency, faults.stall_permille = SYNC_TIME, 0
 
 
+class StalledDisks(Recurring):
+    name = "a disk does not finish anything for a while"
+    every = 1500 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        leader = next((node for node in world.nodes if world.leads(node)), world.nodes[0])
+        disk = world.members[leader if self._dice.getrandbits(1) else self._any(world.nodes)].disk
+        world.counts["a stalled disk"] += 1
+        disk.stall()
+        world.at(world.now + self._between(100 * MILLISECOND, 1500 * MILLISECOND), disk.resume)
+
+    def end(self, world: World) -> None:
+        super().end(world)
+        for node in world.nodes:
+            world.members[node].disk.resume()
+
+
 class TornWrites(Misfortune):
     name = "of what was not synced a part survives a crash"
 
@@ -306,6 +323,7 @@ ALL: Final[tuple[type[Misfortune], ...]] = (
     Drift,
     Handovers,
     Forgetting,
+    StalledDisks,
 )
 
 

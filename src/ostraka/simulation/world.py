@@ -71,6 +71,7 @@ class World:
             lease=draw_lease(self.dice("lease")),
             clock_drift=APART,
             max_held=(1, 2000, 32 << 20)[roll(self.dice("memory"), 3)],
+            priority=(0, 0, 1)[roll(self.dice("priorities"), 3)],
         )
         plan = Plan(consensus, nodes, settings, _draw_upkeep(dice))
         self._world_dice: Final = self.dice("world")

@@ -7,6 +7,7 @@ import pytest
 from ostraka.consensus.raft.messages import (
     Append,
     AskPreVote,
+    Claim,
     Forward,
     ForwardRefused,
     PreVote,
@@ -183,3 +184,81 @@ def test_a_forgotten_leader_protects_nobody() -> None:
     lone.receive(2, Append(1, Position(1, 1), (), 1, 0))
     assert lone.replica.leader == 2, "unless it lives after all"
     assert entries(1)[0].position == lone.replica.log.last
+
+
+# Priorities.
+
+
+def claimed(**settings: int) -> Lone:
+    """A leader to whom n2 and n3 have said that they come first, n3 before n2."""
+    lone = Lone(**settings).lead()
+    lone.receive(2, Claim(1, 5))
+    lone.receive(3, Claim(1, 7))
+    return lone
+
+
+def test_a_leader_hands_over_to_who_comes_first() -> None:
+    lone = Lone(priority=6).lead()
+    lone.receive(2, Claim(1, 5), Claim(1, 6))
+    assert len(lone.all(Discarded)) == 2 and not lone.sends(TimeoutNow)
+    lone.receive(3, Claim(1, 7))
+    assert [send.to for send in lone.sends(TimeoutNow)] == [(3,)]
+
+
+def test_it_hands_over_only_to_a_voter_that_is_there_and_has_all_that_is_committed() -> None:
+    lone = Lone(members=Members((1, 2, 3), learners=(4,))).lead()
+    lone.receive(4, Claim(1, 9))
+    assert lone.replica.handover is None, "a learner can't lead"
+    lone.propose(1)
+    lone.save()
+    lone.acknowledge(2)
+    lone.receive(3, Claim(1, 7))
+    assert lone.replica.handover is None, "n3 lacks an entry"
+    lone.acknowledge(3)
+    assert lone.replica.handover is not None and lone.replica.handover.to == 3
+    lone = Lone().lead()
+    for _ in range(3):
+        lone.wake()
+        lone.acknowledge(2)
+    lone.receive(3, Claim(1, 7))
+    assert lone.replica.handover is None, "n3 has been silent"
+
+
+def test_it_does_not_try_again_soon() -> None:
+    lone = claimed()
+    began, tries = lone.now, 0
+    assert lone.sends(TimeoutNow) or lone.replica.handover is not None
+    while lone.now < began + 25 * lone.settings.election_timeout:
+        before = lone.replica.handover
+        lone.wake()
+        lone.acknowledge(2, 3)
+        tries += before is None and lone.replica.handover is not None
+    assert tries == 2
+
+
+def test_a_new_leader_first_commits_an_entry_of_its_own() -> None:
+    lone = Lone()
+    lone.campaign()
+    lone.receive(2, Vote(1, True))
+    lone.receive(3, Claim(1, 7))
+    assert lone.replica.handover is None
+    lone.save()
+    lone.acknowledge(2, 3)
+    assert lone.replica.handover is not None
+
+
+def test_a_follower_claims_now_and_then_and_only_with_a_priority() -> None:
+    lone = Lone(priority=3)
+    lone.receive(2, Append(1, ORIGIN, entries(1), 0, 0))
+    assert lone.said(Claim) == Claim(1, 3)
+    lone.receive(2, Append(1, ORIGIN, (), 0, 0))
+    assert not lone.sends(Claim)
+    lone.now += lone.settings.election_timeout
+    lone.receive(2, Append(1, ORIGIN, (), 0, 0))
+    assert lone.sends(Claim)
+    lone = Lone()
+    lone.receive(2, Append(1, ORIGIN, entries(1), 0, 0))
+    assert not lone.sends(Claim)
+    learner = Lone(priority=3, members=Members((2, 3), learners=(1,)))
+    learner.receive(2, Append(1, ORIGIN, entries(1), 0, 0))
+    assert not learner.sends(Claim)

@@ -28,6 +28,7 @@ GOLDEN: list[tuple[Message | Record, str]] = [
     (messages.TimeoutNow(4, Position(3, 7)), "930c04920307"),
     (messages.ForwardChange(4, 5, 1, Members((1, 2)), None), "960d040501 93 920102 90 90 c0"),
     (messages.MembersChanged(4, 5, 1), "940e040501"),
+    (messages.Claim(4, 2), "930f0402"),
     (messages.HardState(4, None, 9), "940104c009"),
     (messages.Logged(ENTRY), "9202 9607036301 91940205 01c4026162 c0"),
     (messages.Installed(Position(3, 7)), "9203920307"),

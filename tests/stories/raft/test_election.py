@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ostraka.model.events import ForgetLeader
 from tests.stories.story import Story
 
 
@@ -283,3 +284,30 @@ def test_one_node_alone_leads_once_it_has_saved() -> None:
     s.save(1)
     s.settle()
     assert s.role(1) == "leader"
+
+
+def test_who_is_told_that_its_leader_is_gone_votes_for_another() -> None:
+    """Its supervisor knows that n1 is dead. n3 has heard from n1 a moment ago, and would protect it for a second."""
+    s = Story(nodes=3)
+    s.elect(1)
+    s.tire(2)
+    s.lose("Append", to=2)
+    s.heartbeat(1)
+    s.crash(1)
+    s.wake(2)
+    s.settle()
+    assert s.role(2) == "pre-candidate", "n3 believes in n1"
+    s.tell(3, ForgetLeader())
+    s.wake(2)
+    s.settle()
+    assert s.role(2) == "leader"
+
+
+def test_a_leader_that_was_forgotten_wrongly_is_remembered() -> None:
+    s = Story(nodes=3)
+    s.elect(1)
+    s.tell(2, ForgetLeader())
+    s.tell(3, ForgetLeader())
+    assert s.status(2).leader == 0
+    s.heartbeat(1)
+    assert [s.status(n).leader for n in (1, 2, 3)] == [1, 1, 1] and s.term(1) == 1

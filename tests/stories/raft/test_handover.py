@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ostraka.model.engine import Settings
 from tests.stories.story import Story
 
 
@@ -103,3 +104,23 @@ def test_a_crash_of_the_heir_leaves_a_leader() -> None:
     token = s.propose(2, "a")
     s.settle()
     assert (s.answer(token) or "").startswith("committed"), s.transcript
+
+
+def test_who_comes_first_gets_the_leadership() -> None:
+    """n3 alone has a priority. It joins when n1 leads already, catches up, and leads."""
+    s = Story(nodes=3)
+    s.settings = Settings(priority=1)
+    s.restart(3)
+    s.only(1, 2)
+    s.elect(1)
+    s.propose(1, "a")
+    s.settle()
+    s.heal()
+    s.advance(300)
+    assert s.role(3) == "leader" and s.state(3) == "a"
+    token = s.propose(1, "b")
+    s.settle()
+    assert (s.answer(token) or "").startswith("committed")
+    s.crash(3)
+    s.advance(3000)
+    assert "leader" in {s.role(1), s.role(2)}, "the others need it for nothing"

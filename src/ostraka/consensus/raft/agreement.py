@@ -102,6 +102,8 @@ def lead_on(me: Replica, role: Leader) -> None:
             role.uncommitted -= role.entry_sizes.popleft()[1]
         lease.extend(me, role)
     membership.proceed(me, role)
+    if role.claims:
+        handover.give_way(me, role)
     if me.handover is not None:
         handover.proceed(me, role, me.handover)
     elif role.gathered and (
@@ -269,7 +271,7 @@ def on_append(me: Replica, sender: NodeId, message: Append) -> None:
     if isinstance(me.role, Leader) or not well_formed(message):
         me.discard(sender, "not what a leader of this term would send")
         return
-    me.hear(sender)
+    handover.claim(me, me.hear(sender))
     lease.adopt(me, message.lease)
     if prev.index < me.commit:
         entries = entries[me.commit - prev.index :]  # What is committed here, that leader has, too.

@@ -5,6 +5,8 @@ Words:    to hand over is to transfer leadership; the follower told to campaign 
 Departs:  the leader also waits until all of its log is committed, so that nobody who was promised an answer loses it;
           requests that come meanwhile are held for whoever leads afterwards. The heir is told again with each
           heartbeat. What is given up before the heir was told did not happen; afterwards nobody knows.
+          Members may have priorities: whoever has a lower one than a voter that has caught up hands over to that one.
+          Elections know nothing of them, so they cost no time when a leader is lost.
 Evidence: tests/consensus/raft/test_handover.py, tests/stories/raft/handover.story, tests/stories/raft/test_handover.py,
           tests/consensus/test_engine_contract.py.
 
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.raft import agreement, leadership, lease
-from ostraka.consensus.raft.messages import TimeoutNow
+from ostraka.consensus.raft.messages import Claim, TimeoutNow
 from ostraka.consensus.raft.roles import Follower, Leader, Stopped
 from ostraka.model.effects import Done, Lost, Rejected, Why
 from ostraka.model.events import TransferLeadership
@@ -27,6 +29,10 @@ from ostraka.model.ids import Instant, NodeId, Token
 
 if TYPE_CHECKING:
     from ostraka.consensus.raft.replica import Replica
+
+
+YIELDS_EVERY = 10
+"""Election timeouts between attempts to hand over to one that comes first: each makes requests wait."""
 
 
 @dataclass(slots=True)
@@ -67,6 +73,38 @@ def begin(me: Replica, role: Leader, to: NodeId, token: Token = 0) -> None:
     role.beat = True  # A heir that lags shall say so.
     if role.gathered:
         agreement.cut(me, role)
+
+
+def claim(me: Replica, role: Follower) -> None:
+    """Tell the leader now and then that we would lead, if some come before others here."""
+    if me.settings.priority and me.now >= role.claim_at and me.campaign_at is not None:
+        role.claim_at = me.now + me.settings.election_timeout
+        me.send_now((role.leader,), Claim(me.term, me.settings.priority))
+
+
+def on_claim(me: Replica, sender: NodeId, message: Claim) -> None:
+    """Remember who comes before us."""
+    if message.term != me.term or not isinstance(me.role, Leader) or message.priority <= me.settings.priority:
+        me.discard(sender, "claims what it can't have here")
+        return
+    me.role.claims[sender] = message.priority
+
+
+def give_way(me: Replica, role: Leader) -> None:
+    """Hand over to the first of those who come before us, once it has caught up, and not again soon if that fails."""
+    if me.handover is not None or role.change is not None or me.commit < role.first or me.now < role.yield_at:
+        return
+    lately = me.now - 2 * me.settings.heartbeat
+    ready = [
+        (priority, voter)
+        for voter, priority in role.claims.items()
+        if voter in me.members.voters
+        and role.progress[voter].match >= me.commit
+        and role.progress[voter].heard >= lately
+    ]
+    if ready:
+        role.yield_at = me.now + YIELDS_EVERY * me.settings.election_timeout
+        begin(me, role, max(ready)[1])
 
 
 def proceed(me: Replica, role: Leader, transfer: Handover) -> None:

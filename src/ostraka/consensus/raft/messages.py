@@ -139,6 +139,13 @@ class MembersChanged(Message, frozen=True, gc=False, tag=14):
     number: int
 
 
+class Claim(Message, frozen=True, gc=False, tag=15):
+    """A voter would lead rather than any of lower priority."""
+
+    term: Term
+    priority: int
+
+
 RaftMessage = (
     AskPreVote
     | PreVote
@@ -154,6 +161,7 @@ RaftMessage = (
     | TimeoutNow
     | ForwardChange
     | MembersChanged
+    | Claim
 )
 
 

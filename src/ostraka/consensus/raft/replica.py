@@ -235,14 +235,15 @@ class Replica:
         if was_leader:
             self.rest()
 
-    def hear(self, leader: NodeId) -> None:
-        """The leader of this term lives. (§5.2)"""
+    def hear(self, leader: NodeId) -> Follower:
+        """The leader of this term lives: follow it. (§5.2)"""
         role = self.role
         if type(role) is not Follower or role.leader != leader:
             role = Follower(leader)
             self.become(role, leader)
         role.heard = self.now
         self.rest()
+        return role
 
     def lose_sent(self) -> None:
         """Nobody here can tell any more what becomes of the batches given to the leader."""
@@ -370,6 +371,7 @@ ON_MESSAGE: dict[type[Message], Callable[[Replica, NodeId, Any], None]] = {
     messages.AskRead: reads.on_ask_read,
     messages.ReadAnswer: reads.on_read_answer,
     messages.TimeoutNow: handover.on_timeout_now,
+    messages.Claim: handover.on_claim,
     messages.ForwardChange: requests.on_forward,
     messages.MembersChanged: membership.on_members_changed,
 }

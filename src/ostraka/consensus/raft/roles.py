@@ -26,6 +26,7 @@ class Follower:
     leader: NodeId = 0
     heard: Instant = 0  # When the leader was last heard from.
     round: int = 0  # The last read round that was acknowledged ahead of the entries that it came with.
+    claim_at: Instant = 0  # When to claim leadership again, if some come before others.
 
 
 @dataclass(slots=True)
@@ -168,6 +169,9 @@ class Leader:
     callers: dict[NodeId, Index] = field(default_factory=dict)  # The last entry that holds a batch of this follower's.
     seen: dict[Origin, Seen] = field(default_factory=dict)
     change: Change | None = None  # Of members, as it was asked for.
+
+    claims: dict[NodeId, int] = field(default_factory=dict)  # Who comes before us, with their priority.
+    yield_at: Instant = 0  # When to try again to hand over to one of them.
 
     # Reads.
     round: int = 0

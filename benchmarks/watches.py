@@ -1,6 +1,6 @@
 """Watches beside etcd on this machine, under etcd's own Go client: what they cost the puts, and when events arrive.
 
-    .venv/bin/python benchmarks/watches.py [--seconds 5] [--systems etcd,ostraka] [--cases 1,100,10000,hot]
+    .venv/bin/python benchmarks/watches.py [--seconds 5] [--systems etcd,ostraka] [--cases 0,1,100,10000,hot]
 
 Three nodes of one system at a time, a fresh cluster for each case. All watches are on a few connections, spread over
 the nodes. A latency is from a put's call to the arrival of its event at one watcher; every event is waited for.
@@ -37,6 +37,7 @@ class Case:
 
 
 CASES = {
+    "0": Case(0, 1, 64),
     "1": Case(1, 1, 64),
     "100": Case(100, 1, 64),
     "10000": Case(10_000, 10_000, 64),
@@ -80,7 +81,7 @@ def measure(driver: Driver, cluster: Cluster, case: Case, seconds: float) -> str
     return (
         f"{r.puts / r.seconds:,.0f} puts/s ({r.put_p50_us / 1e3:.1f} / {r.put_p99_us / 1e3:.1f} ms); "
         f"events after {r.p50_us / 1e3:.1f} / {r.p99_us / 1e3:.1f} ms, at most {r.max_us / 1e3:.0f}, "
-        f"the last {r.behind_s:.2f} s late; {r.deliveries / r.responses:.1f} events a response; "
+        f"the last {r.behind_s:.2f} s late; {r.deliveries / max(1, r.responses):.1f} events a response; "
         f"{(used[1] - used[0]) / max(1, r.puts):.0f} µs CPU a put, client {r.client_cpu_us / max(1, r.puts):.0f}"
     )
 
@@ -90,7 +91,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--systems", default="etcd,ostraka")
-    parser.add_argument("--cases", default="1,100,10000,hot")
+    parser.add_argument("--cases", default="0,1,100,10000,hot")
     options = parser.parse_args()
     directory = Path("build") / "bench"
     directory.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from ostraka.api.services import METHODS
 from ostraka.checkers.watch import Event, Pair, Request, Response, Watch, check
 from ostraka.cli.cluster import Cluster, Node
 from tests.process.conftest import Start
-from tests.process.recorder import Fate, Recorder, settled, until, verify
+from tests.process.recorder import Fate, Recorder, put, settled, until, verify
 from tests.process.test_misfortunes import cut_the_power, kill_a_follower, kill_the_leader
 
 WATCH = "/etcdserverpb.Watch/Watch"
@@ -153,10 +153,10 @@ def test_watchers_miss_nothing_though_nodes_are_killed(start: Start) -> None:
         watcher.stop()
     truth = history(cluster.nodes[0], revision)
     assert all(history(node, revision) == truth for node in cluster.nodes[1:])
-    for put in load.puts:
-        if put.fate is Fate.ACKNOWLEDGED:
-            [event] = [event for event in truth if event.revision == put.revision]
-            assert event.pair is not None and (event.key, event.pair.value) == (put.key, put.value)
+    for each in load.puts:
+        if each.fate is Fate.ACKNOWLEDGED:
+            [event] = [event for event in truth if event.revision == each.revision]
+            assert event.pair is not None and (event.key, event.pair.value) == (each.key, each.value)
     assert truth[-1].revision == revision == len(truth) + 1
     for watcher in watchers:
         for record in watcher.records:
@@ -165,3 +165,49 @@ def test_watchers_miss_nothing_though_nodes_are_killed(start: Start) -> None:
         told = [event.revision for each in watcher.records for found in each.responses for event in found.events]
         assert told == [event.revision for event in truth if watcher.request.wants(event)]
     assert sum(watcher.breaks for watcher in watchers) >= len(watchers), "too little happened"
+
+
+class Listening:
+    """One stream to one node, heard in a thread of its own until it ends."""
+
+    def __init__(self, channel: grpc.Channel, *metadata: tuple[str, str]) -> None:
+        self.heard: list[Any] = []
+        self.error: Any = None
+        self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._asked.put(creation(Request(b"k")))
+        method = METHODS[WATCH]
+        call = channel.stream_stream(WATCH, method.request.SerializeToString, method.response.FromString)
+        self._call = call(iter(self._asked.get, None), metadata=metadata)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            for found in self._call:
+                self.heard.append(found)
+        except grpc.RpcError as error:
+            self.error = error
+        self._asked.put(None)
+
+    def stop(self) -> None:
+        self._call.cancel()
+
+
+def test_only_a_stream_that_wants_a_leader_ends_when_there_is_none(start: Start) -> None:
+    cluster = start(3)
+    node, *others = cluster.nodes
+    with grpc.insecure_channel(node.endpoint) as channel:
+        wants, content = Listening(channel, ("hasleader", "true")), Listening(channel)
+        until(lambda: wants.heard and content.heard, "both are told that they are created", cluster)
+        for other in others:
+            other.kill()
+        until(lambda: wants.error is not None, "the stream ends", cluster)
+        assert (wants.error.code(), wants.error.details()) == (grpc.StatusCode.UNAVAILABLE, "etcdserver: no leader")
+        late = Listening(channel, ("hasleader", "true"))
+        until(lambda: late.error is not None, "another one is refused", cluster)
+        assert late.error.details() == "etcdserver: no leader"
+        for other in others:
+            cluster.launch(other)
+        cluster.await_ready()
+        put([other.endpoint for other in others], b"k", b"v")
+        until(lambda: len(content.heard) > 1, "the other one goes on", cluster)
+        content.stop()

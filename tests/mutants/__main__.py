@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,10 @@ PATIENCE = 240
 """Seconds for one mutant. One that never ends is found, if its tests have failed before."""
 
 PAGE = ROOT / "docs/protocols/raft.md"
-BEGIN, END = "<!-- mutants: `make mutants WRITE=1` writes what stands between these lines -->", "<!-- mutants end -->"
+BEGIN, END = (
+    "<!-- mutants: `make mutants WRITE=1` writes these lines, NAMES=... only some of them -->",
+    "<!-- mutants end -->",
+)
 
 
 @dataclass
@@ -103,32 +107,28 @@ def row(verdict: Verdict) -> str:
     return f"| `{mutant.name}` | {mutant.rule} ({mutant.source}) | {traps} | {tests} | {verdict.simulator} |"
 
 
-def table(verdicts: list[Verdict]) -> str:
-    """The scoreboard, for the page."""
-    found = sum(verdict.seed is not None for verdict in verdicts)
-    head = [
-        f"{len(verdicts)} mutants. The tests named find every one of them; the simulator finds {found} by itself.",
-        "",
-        "| Mutant | The rule that it breaks | Trap | Found by | Simulator |",
-        "|---|---|---|---|---|",
-    ]
-    return "\n".join([*head, *map(row, verdicts)])
-
-
 def write(verdicts: list[Verdict]) -> None:
+    """Put their rows into the page. Those of mutants that were not tried stay, those of mutants that are gone go."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table(verdicts)}\n\n{END}{after}", encoding="utf-8")
+    old, after = rest.split(END)
+    rows = {name[1]: line for line in old.splitlines() if (name := re.match(r"\| `(\w+)` \|", line))}
+    rows |= {verdict.mutant.name: row(verdict) for verdict in verdicts}
+    table = [rows[mutant.name] for mutant in load(*CATALOGUES) if mutant.name in rows]
+    found = sum("| seed " in line for line in table)
+    head = f"{len(table)} mutants. The tests named find every one of them; the simulator finds {found} by itself."
+    columns = "| Mutant | The rule that it breaks | Trap | Found by | Simulator |\n|---|---|---|---|---|"
+    text = "\n".join([BEGIN, "", head, "", columns, *table, "", END])
+    PAGE.write_text(f"{before}{text}{after}", encoding="utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Try mutants of the code.")
     parser.add_argument("names", nargs="*", help="which mutants; all if none is named")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help=f"write their rows into {PAGE.relative_to(ROOT)}")
     parser.add_argument("--tests", action="store_true", help="run their tests only, not the simulator")
     options = parser.parse_args()
-    if options.write and (options.names or options.tests):
-        parser.error("--write needs the verdicts on all of them, by tests and simulator")
+    if options.write and options.tests:
+        parser.error("--write needs the simulator's verdict, too")
     mutants = load(*CATALOGUES)
     unknown = set(options.names) - {mutant.name for mutant in mutants}
     if unknown:

@@ -64,7 +64,7 @@ class Told(Line):
             self.watches[response.watch_id] = Watch(self.request, [], name)
         if response.watch_id in self.watches:
             self.watches[response.watch_id].responses.append(response_of(response))
-        if not response.events:
+        if not response.events and not response.compact_revision:  # The end by a compaction comes when it comes.
             self.answers.append(response)
 
     def on_end(self, outcome: Outcome) -> None:

@@ -16,17 +16,20 @@ from .test_with_etcds_tools import OURS, PATIENCE, TOOLS, Process
 
 pytestmark = pytest.mark.process
 
+PATIENT = ("--heartbeat-interval", "100", "--election-timeout", "1000")
+"""A lone leader whose disk stalls for so long steps down, and etcdctl asks for nothing twice."""
+
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    server = Process(OURS, tmp_path_factory.mktemp("ours"))
+    server = Process(OURS, tmp_path_factory.mktemp("ours"), *PATIENT)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    server = Process((str(TOOLS / "etcd"),), tmp_path_factory.mktemp("theirs"))
+    server = Process((str(TOOLS / "etcd"),), tmp_path_factory.mktemp("theirs"), *PATIENT)
     yield server
     server.stop()
 

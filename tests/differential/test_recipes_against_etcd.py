@@ -51,7 +51,10 @@ class Session:
         return self.end(path, self.start(path, **fields))
 
     def note(self, text: str) -> None:
-        self.transcript.append(re.sub(r"(cluster_id|member_id|raft_term): \d+", r"\1", text))
+        """Of a lease's keys etcd tells in any order."""
+        text = re.sub(r"(cluster_id|member_id|raft_term): \d+", r"\1", text)
+        text = re.sub(r"(keys: .*\n)+", lambda match: "".join(sorted(match[0].splitlines(True))), text)
+        self.transcript.append(text)
 
     def until(self, count: int, prefix: bytes) -> None:
         """Until there are so many keys."""

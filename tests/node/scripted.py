@@ -169,6 +169,7 @@ class ScriptedEngine:
         self.records: Sequence[Record] = ()
         self.applied_at_start = 0
         self.members, self.configured = MEMBERS, 0
+        self.everyone: tuple[int, ...] = ()  # If others may come to count, too.
 
     def step(self, events: Sequence[Event], now: int) -> list[Effect]:
         self.happened += events
@@ -177,7 +178,9 @@ class ScriptedEngine:
         return self.script.pop(0) if self.script else []
 
     def status(self) -> Status:
-        return Status(1, "leader", 1, 1, 1, 0, 0, 0, self.members, self.configured)
+        return Status(
+            1, "leader", 1, 1, 1, 0, 0, 0, self.members, self.everyone or self.members.everyone(), self.configured
+        )
 
     def hard_state(self) -> tuple[Record, ...]:
         return (Note("carried"),)
@@ -188,6 +191,7 @@ class Echo:
 
     def __init__(self, table: Table) -> None:
         self.made_over = table
+        self.moves = False
 
     def apply(self, entry: Entry, table: Table) -> Outcome:
         replies = []
@@ -196,7 +200,7 @@ class Echo:
             for request in requests:
                 table.put(b"k" + request.payload, b"%d" % entry.index)
             replies.append([b"did " + request.payload for request in requests])
-        return Outcome(replies, ())
+        return Outcome(replies, (), self.moves)
 
     def read(self, query: bytes, table: Table) -> bytes | None:
         return table.get(b"k" + query)

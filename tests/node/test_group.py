@@ -257,6 +257,18 @@ def test_a_source_without_the_state_is_given_up_for_the_next() -> None:
     assert 2 < len(follower.network.sent) < 10
 
 
+def test_a_source_that_is_gone_is_given_up_sooner() -> None:
+    asked = []
+    for linked in (True, False):
+        follower = Scene()
+        follower.host.links.update({2} if linked else ())
+        follower.does(effects.FetchSnapshot(SnapshotMeta(1, 7, 70, MEMBERS), (2,)))
+        follower.clock.advance(30 * SECOND)
+        assert len(follower.happened(events.SnapshotFetched)) == 1
+        asked.append(len(follower.network.sent))
+    assert asked == [5, 2]
+
+
 def test_a_state_that_nobody_asks_for_is_let_go_and_taken_anew_when_asked() -> None:
     source = Scene()
     source.does(effects.Commit((entry(1, b"x"),)), effects.TakeSnapshot(1))

@@ -310,7 +310,11 @@ def test_a_transfer_that_does_not_come_about_says_why(error, expected):
 
 def roster(it: World, *first: int) -> Roster:
     birth = Birth("token", first, {node: URLS[node] for node in URLS}, "n")
-    return Roster(it.host, it.group, birth, BOUND)
+    me = MemberInfo(ME, "n", URLS[ME], ("http://client:1",))
+    it.said: list[object] = []
+    its = Roster(it.host, it.group, birth, me, BOUND)
+    its.announced = it.said.append
+    return its
 
 
 def test_the_first_members_say_where_they_are_until_it_is_known():
@@ -324,8 +328,41 @@ def test_the_first_members_say_where_they_are_until_it_is_known():
     it.host.ring()
     it.group.decide()
     assert listed(it) == [(ME, *URLS[ME], False), (OTHER, *URLS[OTHER], False)]
+    assert it.host.address_of(OTHER) == URLS[OTHER][0]
+
+
+def test_each_member_announces_itself_until_it_is_taken_in():
+    it = world(ME, OTHER, unstarted=(ME,))
+    roster(it, ME, OTHER).start()
+    [(_, answer)] = it.group.proposed
+    it.group.proposed.clear()
+    answer(None, NotLeader("nobody"))
+    assert it.said == []
     it.host.ring()
-    assert it.group.proposed == [] and it.host.address_of(OTHER) == URLS[OTHER][0]
+    it.group.decide()
+    assert it.said == [None] and listed(it)[0][0] == ME
+    it.host.ring()
+    assert it.group.proposed == []
+
+
+def test_who_is_not_taken_in_is_told_why():
+    it = world(ME, OTHER)
+    its = roster(it, ME, OTHER)
+    it.group.propose(Request(encode(Publish(MemberInfo(ME, "other", (), ()), 1))), lambda reply, error: None)
+    its.start()
+    it.group.decide()
+    assert [refused.message[:40] for refused in it.said] == ["ostraka: another disk is registered for "]
+
+
+def test_who_was_removed_before_it_announced_itself_leaves():
+    it = world(ME, OTHER, unstarted=(ME,))
+    its = roster(it, ME, OTHER)
+    its.start()
+    it.group.configure(Members((OTHER,)))
+    it.group.role = "follower"
+    it.group.decide()
+    it.host.turn()
+    assert it.host.told_removed and it.said == []
 
 
 def test_who_was_added_to_vote_does_so_once_the_leader_finds_it_ready():

@@ -24,6 +24,9 @@ MUST_SEE = (
     "an election under load",
     "a read across a change of leader",
     "entries loaded from the log",
+    "a member more",
+    "a member less",
+    "a learner that votes",
 )
 
 

@@ -165,7 +165,7 @@ class Compact(Effect, frozen=True, gc=False):
 
 
 class MembersActive(Effect, frozen=True, gc=False):
-    """This is the configuration now: connect to these members, and to no others."""
+    """This is the configuration now. Links are kept to all of `Status.everyone`, which may have changed, too."""
 
     members: Members
     index: Index

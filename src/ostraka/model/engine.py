@@ -45,7 +45,8 @@ class Status(msgspec.Struct, frozen=True):
     commit: Index
     applied: Index
     members: Members
-    configured: Index = 0  # An index at which that is known to be the configuration: the higher, the newer it is.
+    everyone: tuple[NodeId, ...] = ()  # All members of this configuration, and of those that it may yet give way to.
+    configured: Index = 0  # How far in the log it is settled who the members are: the last configuration committed.
 
 
 class Engine(Protocol):

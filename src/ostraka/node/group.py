@@ -427,9 +427,9 @@ class Group:
         prefix = self._descriptor.next().prefix(self.id)
         self._host.store.drop(prefix)
         table = self._host.store.table(prefix, TABLE_CACHE)
-        self._pull = Pull(
-            self.id, effect, table, self._host.dice.getrandbits(63), self._host.clock, self._host.network, self._fetched
-        )
+        host = self._host
+        number = host.dice.getrandbits(63)
+        self._pull = Pull(self.id, effect, table, number, host.clock, host.network, self._fetched, host.links)
         self._pull.start()
 
     def _fetched(self, meta: SnapshotMeta) -> None:

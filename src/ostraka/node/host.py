@@ -147,7 +147,7 @@ class Host:
         configured = 0
         for group in self.groups.values():
             status = group.status()
-            wanted.update(status.members.everyone())
+            wanted.update(status.everyone)
             configured = max(configured, status.configured)
         known = {} if self.identity.member in wanted else dict(self._first_addresses)
         wanted.update(group.leader for group in self.groups.values() if group.leader)

@@ -8,6 +8,7 @@ connection resumes where it broke.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 import google_crc32c
@@ -27,7 +28,8 @@ CHUNK_BYTES: Final = 256 << 10
 PATIENCE: Final[Duration] = SECOND  # How long a piece may take before it is asked for again.
 IDLE: Final[Duration] = 60 * SECOND  # A state that nobody has asked for in this time is let go: it costs disk space.
 IN_USE: Final[Duration] = 15 * SECOND  # From one question of a puller to the next, or until it has caught up.
-ATTEMPTS: Final = 5  # How often a piece is asked for before the source is given up.
+ATTEMPTS: Final = 5  # How often a piece is asked for before the source is given up,
+ATTEMPTS_WITHOUT_LINK: Final = 2  # and how often where there is no connection to it: it may have left for ever.
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_pairs = msgspec.msgpack.Decoder(tuple[tuple[bytes, bytes], ...]).decode
@@ -77,7 +79,9 @@ class Pull:
         clock: Clock,
         network: Network,
         ended: Callable[[SnapshotMeta], None],
+        links: AbstractSet[NodeId],
     ) -> None:
+        """`links`: to whom there is a connection, whenever it is looked at."""
         self.meta: Final = wanted.meta
         self.table: Final = table
         self.complete = False
@@ -87,6 +91,7 @@ class Pull:
         self._network: Final = network
         self._ended: Final = ended
         self._number: Final = number
+        self._links: Final = links
         self._after: bytes | None = None
         self._attempts = 0
         self._timer: Timer | None = None
@@ -134,7 +139,7 @@ class Pull:
     def _no_answer(self) -> None:
         if not self._sources or self.complete:
             return
-        if self._attempts < ATTEMPTS:
+        if self._attempts < (ATTEMPTS if self._sources[0] in self._links else ATTEMPTS_WITHOUT_LINK):
             self._ask()
         else:
             self._next_source()

@@ -1,16 +1,29 @@
 """Who the members are and where, and what is left to do about it: for each member, while it runs.
 
-The first members say where they all are. The leader lets a member vote that was added for that, once it has caught up.
-And whoever was removed ends. No asyncio and no threads: the simulator runs this very code.
+The first members say where they all are, and each member announces itself. The leader lets a member vote that was added
+for that, once it has caught up. And whoever was removed ends. No asyncio and no threads: the simulator runs this very
+code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from ostraka.database.commands import Found, ListMembers, Registration, encode
+from ostraka.database import failures
+from ostraka.database.commands import (
+    Failure,
+    Found,
+    ListMembers,
+    MemberInfo,
+    Publish,
+    Registration,
+    Reply,
+    decode_reply,
+    encode,
+)
 from ostraka.database.commands import Members as Known
 from ostraka.database.members import Place, Standing
 from ostraka.errors import OstrakaError, StorageError
@@ -73,14 +86,24 @@ def may_promote(view: View, node: NodeId) -> bool:
     return len(voters & view.started) >= len(voters) // 2 + 1
 
 
+def was_removed(host: Host, group: Group, node: NodeId) -> bool:
+    """Has this one been a member, and is none any more?"""
+    view = view_of(host, group)
+    place = None if view is None else view.places.get(node)
+    return place is not None and place.standing is Standing.REMOVED
+
+
 class Roster:
     """Looks after the members of one group, from one of its nodes."""
 
-    def __init__(self, host: Host, group: Group, birth: Birth, period: Duration) -> None:
-        """`period`: how often to look after them."""
+    def __init__(self, host: Host, group: Group, birth: Birth, me: MemberInfo, period: Duration) -> None:
+        """`me`: what this member announces. `period`: how often to look after the members."""
         self.host: Final = host
         self.group: Final = group
+        self.announced: Callable[[Failure | None], None] = lambda refused: None  # Called once.
         self._birth: Final = birth
+        self._announcement: Final = encode(Publish(me, host.identity.disk))
+        self._known = False  # The cluster has taken the announcement in, or won't.
         self._period: Final = period
         self._asked = False  # Something that it wants done is under way.
         self._addresses: dict[NodeId, str] = {node: urls[0] for node, urls in birth.peer_urls.items() if urls}
@@ -101,10 +124,27 @@ class Roster:
         unplaced = [node for node in self._birth.voters if node not in view.places]
         if unplaced:
             peers = tuple((node, self._birth.peer_urls[node]) for node in self._birth.voters)
-            self._asked = True
-            self.group.propose(Request(encode(Found(peers))), lambda reply, error: self._answered(error))
+            self._propose(encode(Found(peers)), lambda reply: self._look())
+        elif not self._known:
+            self._propose(self._announcement, self._taken_in)
         elif self.group.role == "leader":
             self._promote(view)
+
+    def _propose(self, command: bytes, executed: Callable[[Reply], None]) -> None:
+        def answer(reply: bytes | None, error: OstrakaError | None) -> None:
+            self._asked = False
+            if reply is not None and not self.host.stopped:
+                executed(decode_reply(reply))
+
+        self._asked = True
+        self.group.propose(Request(command), answer)
+
+    def _taken_in(self, reply: Reply) -> None:
+        self._known = True
+        if reply == failures.REMOVED:
+            self.host.clock.call_soon(self.host.expelled)
+        else:
+            self.announced(reply if isinstance(reply, Failure) else None)
 
     def _promote(self, view: View) -> None:
         for node in view.configuration.learners:

@@ -26,14 +26,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ostraka.consensus.raft import RAFT
-from ostraka.database import failures
-from ostraka.database.commands import Done, Failure, ListMembers, MemberInfo, Members, Publish, decode_reply, encode
+from ostraka.database.commands import Failure, ListMembers, MemberInfo, Members
 from ostraka.database.machine import Database
-from ostraka.database.members import Standing
 from ostraka.errors import ConfigurationError, OstrakaError, Removed, StorageError, WrongIdentity
-from ostraka.model.ids import MILLISECOND, SECOND, Instant, NodeId
+from ostraka.model.ids import MILLISECOND, Instant, NodeId
 from ostraka.model.requests import Members as Configuration
-from ostraka.model.requests import Request
 from ostraka.node.group import Group
 from ostraka.node.host import DEFAULT_GROUP, Host
 from ostraka.node.metrics import NodeMetrics
@@ -45,7 +42,7 @@ from ostraka.server.http import HttpFront, Pages
 from ostraka.server.listener import Listener, bind
 from ostraka.server.member import Member
 from ostraka.server.metrics import Traffic, registry_of
-from ostraka.server.roster import Roster, view_of
+from ostraka.server.roster import Roster, was_removed
 from ostraka.server.services import router_of
 from ostraka.storage.disk import Disk, ThreadDisk
 from ostraka.storage.identity import Identity
@@ -56,7 +53,6 @@ from ostraka.transport.tcp import TcpNetwork
 
 SWITCH_INTERVAL: Final = 0.0005  # Seconds.
 TABLE: Final = "table"  # Where in the data directory the state is.
-RETRY: Final = 0.25  # Seconds before a member announces itself again.
 MOST_FILES: Final = 10_240  # Open files. No more than macOS gives.
 RESERVED: Final = 640  # Open files that clients' connections leave to the table (512 at most), the log and the peers.
 
@@ -125,14 +121,18 @@ class Server:
         store = RocksStore(config.data_dir / TABLE, loop.call_soon_threadsafe, observe)
         self._closers.append(store.close)
         network = TcpNetwork(loop, hello_of(*identity), peers, self._admit)
-        network.was_removed, network.tell_roster = self._was_removed, self._tell_roster
+        network.tell_roster = self._tell_roster
         self._closers.append(network.close)
         self._addresses = beginning.addresses(birth)
         self.host = self._make_host(identity, disk, store, network)
         voters = Configuration(birth.voters)
         self.group = self.host.open_group(DEFAULT_GROUP, RAFT, Database, voters, config.settings)
-        self.roster = Roster(self.host, self.group, birth, config.settings.election_timeout // 2)
-        if self._was_removed(identity.member):
+        urls = config.initial_cluster[config.name]
+        me = MemberInfo(identity.member, config.name, urls, config.advertise_client_urls)
+        self.roster = Roster(self.host, self.group, birth, me, config.settings.election_timeout // 2)
+        self.roster.announced = self._announced
+        network.was_removed = partial(was_removed, self.host, self.group)
+        if network.was_removed(identity.member):
             raise self._removed()
         self._make_services(Traffic(lambda: (network.sent_bytes, network.received_bytes)))
 
@@ -201,11 +201,6 @@ class Server:
         beginning.note_removal(self.config, reason)
         return Removed(f"{reason}: it takes no further part, and its data directory, {self.config.data_dir}, can go")
 
-    def _was_removed(self, member: NodeId) -> bool:
-        view = view_of(self.host, self.group)
-        place = None if view is None else view.places.get(member)
-        return place is not None and place.standing is Standing.REMOVED
-
     def _tell_roster(self, tell: Callable[[wire.Roster | None], None]) -> None:
         """To a newcomer: the members as they are now, who may be more than this one has heard of."""
 
@@ -231,11 +226,9 @@ class Server:
         """Serve until `stop`; returns why it ended, "" for in order."""
         self.host.start()
         Expiry(self.host, self.group, self.config.settings.election_timeout).start()
-        self.roster.start()
         await self.listener.start(self._clients)
-        publishing = self.loop.create_task(self._publish())
+        self.roster.start()
         reason = await self.outcome
-        publishing.cancel()
         await self.listener.stop()
         return reason
 
@@ -252,42 +245,14 @@ class Server:
             except StorageError as failure:  # Nothing depends on it: a crash would do as well.
                 log.warning("while closing: %s", failure)
 
-    async def _publish(self) -> None:
-        """Announce this member's name, client URLs and disk, again until the cluster has taken it in."""
-        config, identity = self.config, self.host.identity
-        info = MemberInfo(
-            identity.member, config.name, config.initial_cluster[config.name], config.advertise_client_urls
-        )
-        request = Request(encode(Publish(info, identity.disk)))
-        while True:
-            reply = await self._proposed(request)
-            if isinstance(reply, Done):
-                break
-            if reply == failures.REMOVED:
-                self.host.expelled()
-                return
-            if isinstance(reply, Failure):
-                self.stop(f"the cluster refuses this member: {reply.message}")
-                return
-            await asyncio.sleep(RETRY)
-        for url in config.listen_client_urls:
-            ready_log.info("ready to serve client requests on %s (member %x, %s)", url, identity.member, config.name)
-
-    async def _proposed(self, request: Request) -> Any:
-        """The machine's reply; None if there was none."""
-        answered: asyncio.Future[bytes | None] = self.loop.create_future()
-
-        def answer(reply: bytes | None, error: OstrakaError | None) -> None:
-            if not answered.done():
-                answered.set_result(reply)
-
-        self.group.propose(request, answer)
-        try:
-            async with asyncio.timeout(config_bound(self.config)):
-                reply = await answered
-        except TimeoutError:
-            return None
-        return None if reply is None else decode_reply(reply)
+    def _announced(self, refused: Failure | None) -> None:
+        """The cluster knows this member's name, client URLs and disk; or it won't have them."""
+        if refused is not None:
+            self.stop(f"the cluster refuses this member: {refused.message}")
+            return
+        me, name = self.host.identity.member, self.config.name
+        for url in self.config.listen_client_urls:
+            ready_log.info("ready to serve client requests on %s (member %x, %s)", url, me, name)
 
     def unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that nobody caught. In the node's own turn it means that we are wrong, so the process ends."""
@@ -301,11 +266,6 @@ class Server:
         log.error("thread %s", fault.thread and fault.thread.name, exc_info=fault.exc_value)
         reason = f"a fault of this program: {fault.exc_type.__name__}: {fault.exc_value}; please report it with the log"
         self.loop.call_soon_threadsafe(self.stop, reason)
-
-
-def config_bound(config: ServerConfig) -> float:
-    """How long a request may wait, in seconds."""
-    return config.request_bound() / SECOND
 
 
 def hello_of(cluster: int = 0, member: NodeId = 0, disk: int = 0) -> wire.Hello:

@@ -68,6 +68,8 @@ class Judge:
             self._order.append((entry, outcome))
             self._world.note(f"entry {entry.index} of epoch {entry.epoch} decided: {len(entry.batches)} batches")
             self._world.workload.applied(outcome)
+            if entry.members is not None:
+                self._world.census.decided(entry.members)
             return
         first, its_outcome = self._order[entry.index - 1]
         assert entry == first, f"n{node} executes {entry} where another node, or an earlier life, executed {first}"
@@ -100,7 +102,7 @@ class Judge:
 
     def compare_tables(self) -> None:
         """All have executed the same entries: then all of their state is the same."""
-        states = {node: _state(member.group) for node, member in self._world.members.items()}
+        states = {node: _state(self._world.members[node].group) for node in self._world.nodes}
         first = self._world.nodes[0]
         for node in self._world.nodes:
             for row, its_row in zip(states[node], states[first], strict=False):

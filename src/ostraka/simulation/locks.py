@@ -8,6 +8,7 @@ it holds a lock, nobody else may have been granted it, and no register may refus
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -88,9 +89,8 @@ class Locks:
         self._services: Final[dict[NodeId, Served]] = {}
         self._shifts: Final[dict[int, Shift]] = {}  # By lease.
         self._tokens: Final[dict[tuple[int, int], Shift]] = {}
-        self._open: Final[dict[NodeId, dict[str, None]]] = {node: {} for node in world.nodes}
+        self._open: Final[dict[NodeId, dict[str, None]]] = defaultdict(dict)
         self._asked = 0
-        self._fastest = 0  # Parts per million.
         self._over = False
 
     def serve(self, node: NodeId, host: Host, group: Group) -> None:
@@ -98,9 +98,13 @@ class Locks:
         self._services[node] = Served(host, group)
 
     def begin(self) -> None:
-        self._fastest = max(0, *(self._world.members[node].computer.ppm for node in self._world.nodes))
         for worker in range(self._workers):
             self._later(1 + roll(self._dice, 100), partial(self._start, worker))
+
+    @property
+    def _fastest(self) -> int:
+        """By how much the fastest clock of all runs fast, in parts per million."""
+        return max(0, *(member.computer.ppm for member in self._world.members.values()))
 
     def end(self) -> None:
         """Everybody falls silent: from now on leases only end."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ostraka.database.commands import MemberInfo
 from ostraka.database.machine import Database
-from ostraka.errors import StorageError
+from ostraka.errors import Removed, StorageError
 from ostraka.model.engine import Consensus, Settings
 from ostraka.model.ids import MILLISECOND, Duration, NodeId, roll
 from ostraka.model.machine import Outcome
 from ostraka.model.requests import Entry, Members
 from ostraka.node.group import Group
 from ostraka.node.host import DEFAULT_GROUP, Host, Upkeep
+from ostraka.server.roster import Roster, was_removed
 from ostraka.simulation.disk import SimulatedDisk
 from ostraka.simulation.process import Computer, Crashed
+from ostraka.storage.birth import Birth
 from ostraka.storage.identity import Identity
 from ostraka.storage.table import MemoryStore
 
@@ -28,13 +31,17 @@ if TYPE_CHECKING:
 CLUSTER: Final = 0xC1
 
 
+def peer_url(node: NodeId) -> str:
+    """Where a node would be found."""
+    return f"http://n{node}:2380"
+
+
 class Plan:
     """What all members of a cluster are started with."""
 
     def __init__(self, consensus: Consensus, nodes: int, settings: Settings, upkeep: Upkeep) -> None:
         self.consensus: Final = consensus
         self.members: Final = Members(tuple(range(1, nodes + 1)))
-        self.addresses: Final = {node: f"http://n{node}:2380" for node in self.members.voters}
         self.settings: Final = settings  # But for the priority, of which it is said whether there are any.
         self.upkeep: Final = upkeep
 
@@ -42,15 +49,18 @@ class Plan:
 class Member:
     """It dies and comes back; disk and flushed table stay."""
 
-    def __init__(self, world: World, node: NodeId, plan: Plan) -> None:
+    def __init__(self, world: World, node: NodeId, plan: Plan, birth: Birth | None = None) -> None:
+        """`birth` None: it joins, and learns who the others are when it is first started."""
         self.node: Final = node
         self.computer: Final = Computer(world, node, world.dice(f"loop of n{node}"))
         self.disk: Final = SimulatedDisk(self.computer, world.dice(f"disk of n{node}"))
         self.store: Final = MemoryStore(self._flush)
         self.group: Group | None = None  # None while no process runs.
         self.host: Host | None = None
+        self.removed = False  # It has learnt that it was: it doesn't start again.
         self._world: Final = world
         self._plan: Final = plan
+        self._birth = birth
         self._flush_dice: Final = world.dice(f"table of n{node}")
         self.computer.on_death = self._died
         self.computer.on_turn = self._turned
@@ -75,6 +85,8 @@ class Member:
         computer, plan = self.computer, self._plan
         process = computer.process
         assert process is not None, "this is a turn of it"
+        birth = self._birth = self._birth or joining(self._world.nodes, self.node)
+        endpoint = self._world.wires.endpoint(computer, process)
         dice = Random(f"{self._world.seed}:node n{self.node}, life {computer.life}")
         try:
             host = Host(
@@ -82,14 +94,15 @@ class Member:
                 clock=process,
                 disk=self.disk,
                 store=self.store,
-                network=self._world.wires.endpoint(computer, process),
+                network=endpoint,
                 dice=dice,
-                addresses=plan.addresses,
+                addresses={node: urls[0] for node, urls in birth.peer_urls.items()},
                 upkeep=plan.upkeep,
             )
-            host.on_failure = self._disk_failed
+            host.on_failure = self._failed
+            voters = Members(birth.voters)
             settings = msgspec.structs.replace(plan.settings, priority=plan.settings.priority * self.node)
-            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, Database, plan.members, settings)
+            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, Database, voters, settings)
         except OSError as error:  # The disk failed while it was read; anything worse is a bug.
             self._world.note(f"n{self.node} can't start: {error}")
             self.crash()
@@ -97,12 +110,17 @@ class Member:
         self.host = host
         self.group.observers.append(self._applied)
         self._world.judge.began(self.node, self.group)
+        endpoint.was_removed = partial(was_removed, host, self.group)
+        me = MemberInfo(self.node, birth.name, (peer_url(self.node),), ())
+        roster = Roster(host, self.group, birth, me, plan.settings.election_timeout // 2)
         host.start()
+        roster.start()
         self._world.workload.serve(self.node, host, self.group)
 
-    def _disk_failed(self, failure: StorageError) -> None:
+    def _failed(self, failure: StorageError) -> None:
         """The shell ends the process once those who wait have been told."""
         self._world.note(f"n{self.node}: {failure}")
+        self.removed = isinstance(failure, Removed)
         self.post(_exit)
 
     def _flush(self, callback: Callable[[], None]) -> None:
@@ -128,6 +146,11 @@ class Member:
         """What RocksDB may do at any time."""
         if self.group is not None:
             self.post(partial(self.store.flush, lambda failure: None))
+
+
+def joining(there: Sequence[NodeId], node: NodeId) -> Birth:
+    """What a newcomer is told when it asks who the members are."""
+    return Birth("", (), {each: (peer_url(each),) for each in there}, f"n{node}")
 
 
 def _exit() -> None:

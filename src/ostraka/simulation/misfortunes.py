@@ -30,14 +30,19 @@ class Misfortune:
     def __init__(self, strength: int, dice: Dice) -> None:
         self.strength: Final = strength
         self._dice: Final = dice
-        self._over = False
+        self.over = False
 
     def begin(self, world: World) -> None:
         """From now on."""
+        for node in world.nodes:
+            self.befall(world, node)
+
+    def befall(self, world: World, node: NodeId) -> None:
+        """On this node; it may be one that has just come."""
 
     def end(self, world: World) -> None:
         """No more, and what can be mended is mended."""
-        self._over = True
+        self.over = True
 
     def _between(self, low: Duration, high: Duration) -> Duration:
         return low + roll(self._dice, high - low + 1)
@@ -58,7 +63,7 @@ class Recurring(Misfortune):
         raise NotImplementedError
 
     def _strike(self, world: World) -> None:
-        if not self._over:
+        if not self.over:
             world.note(self.name)
             self.strike(world)
             self.begin(world)
@@ -234,13 +239,12 @@ class Forgetting(Recurring):
 class SlowDisks(Misfortune):
     name = "syncs are slow, and stall"
 
-    def begin(self, world: World) -> None:
-        for node in world.nodes:
-            faults = world.members[node].disk.faults
-            faults.latency = (1, 3, 10)[self.strength - 1] * MILLISECOND
-            if self._dice.getrandbits(1):
-                faults.stall_permille = (20, 80, 300)[self.strength - 1]
-                faults.stall = (30, 100, 400)[self.strength - 1] * MILLISECOND
+    def befall(self, world: World, node: NodeId) -> None:
+        faults = world.members[node].disk.faults
+        faults.latency = (1, 3, 10)[self.strength - 1] * MILLISECOND
+        if self._dice.getrandbits(1):
+            faults.stall_permille = (20, 80, 300)[self.strength - 1]
+            faults.stall = (30, 100, 400)[self.strength - 1] * MILLISECOND
 
     def end(self, world: World) -> None:
         for node in world.nodes:
@@ -268,9 +272,8 @@ class StalledDisks(Recurring):
 class TornWrites(Misfortune):
     name = "of what was not synced a part survives a crash"
 
-    def begin(self, world: World) -> None:
-        for node in world.nodes:
-            world.members[node].disk.faults.torn = True
+    def befall(self, world: World, node: NodeId) -> None:
+        world.members[node].disk.faults.torn = True
 
 
 class OwnFlushes(Recurring):
@@ -284,9 +287,8 @@ class OwnFlushes(Recurring):
 class FailingDisks(Misfortune):
     name = "syncs fail"
 
-    def begin(self, world: World) -> None:
-        for node in world.nodes:
-            world.members[node].disk.faults.failing_permille = self.strength
+    def befall(self, world: World, node: NodeId) -> None:
+        world.members[node].disk.faults.failing_permille = self.strength
 
     def end(self, world: World) -> None:
         for node in world.nodes:
@@ -296,10 +298,17 @@ class FailingDisks(Misfortune):
 class Drift(Misfortune):
     name = "clocks run fast and slow"
 
-    def begin(self, world: World) -> None:
+    def befall(self, world: World, node: NodeId) -> None:
         most = (1_000, 10_000, MOST_DRIFT)[self.strength - 1]
-        for node in world.nodes:
-            world.members[node].computer.drift(roll(self._dice, 2 * most + 1) - most)
+        world.members[node].computer.drift(roll(self._dice, 2 * most + 1) - most)
+
+
+class Changes(Recurring):
+    name = "members come and go"
+    every = 300 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        world.census.strike()
 
 
 ALL: Final[tuple[type[Misfortune], ...]] = (
@@ -324,6 +333,7 @@ ALL: Final[tuple[type[Misfortune], ...]] = (
     Handovers,
     Forgetting,
     StalledDisks,
+    Changes,
 )
 
 

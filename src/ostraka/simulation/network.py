@@ -74,6 +74,11 @@ class Wires:
                 self._breaks[peer, node] = self._breaks.get((peer, node), 0) + 1
             self._tell((peer, node), up=False)
 
+    def peers_of(self, node: NodeId) -> Set[NodeId]:
+        """Whom the process there keeps links to."""
+        endpoint = self._endpoints.get(node)
+        return frozenset() if endpoint is None else endpoint.peers
+
     def connected(self, endpoint: Endpoint, former: Set[NodeId]) -> None:
         """A process has named its peers: links come up, and those to former ones are gone."""
         node = endpoint.node

@@ -32,7 +32,7 @@ class Promises:
     def __init__(self) -> None:
         self.term: Final[dict[NodeId, Term]] = {}
         self.vote: Final[dict[tuple[NodeId, Term], NodeId]] = {}
-        self.match: Final[dict[NodeId, Index]] = {}
+        self.match: Final[dict[NodeId, dict[Term, Index]]] = {}  # What each leader was told.
         self.commit: Final[dict[NodeId, Index]] = {}
 
     def sent(self, node: NodeId, to: NodeId, frame: bytes) -> Any:
@@ -50,16 +50,15 @@ class Promises:
         elif isinstance(message, Vote) and message.granted:
             self._vote(node, message.term, to)
         elif isinstance(message, Appended) and message.ok:
-            self.match[node] = max(self.match.get(node, 0), message.match)
+            told = self.match.setdefault(node, {})
+            told[message.term] = max(told.get(message.term, 0), message.match)
         elif isinstance(message, Append):
             self.commit[node] = max(self.commit.get(node, 0), message.commit)
         return message
 
     def turned(self, node: NodeId, replica: Any) -> None:
         """A later leader may have cut off what an earlier one was told of."""
-        last = replica.log.last.index
-        if last < self.match.get(node, 0):
-            self.match[node] = last
+        self._cut(node, replica.log.last.index)
 
     def began(self, node: NodeId, replica: Any) -> None:
         """A new life must know what the ones before have told."""
@@ -69,8 +68,18 @@ class Promises:
         assert voted is None or replica.voted_for == voted, (
             f"n{node} has voted for n{voted} in term {replica.term}, and remembers {replica.voted_for}"
         )
-        match, last = self.match.get(node, 0), replica.log.last.index
-        assert last >= match, f"n{node} begins with a log up to {last}, and has said that it holds {match}"
+        last = replica.log.last
+        for leader, match in self.match.get(node, {}).items():
+            cut = last.epoch > leader  # By a later one, in the very turn in which the node died.
+            assert cut or last.index >= match, (
+                f"n{node} begins with a log up to {last}, and has told leader {leader} that it holds {match}"
+            )
+        self._cut(node, last.index)
+
+    def _cut(self, node: NodeId, last: Index) -> None:
+        told = self.match.get(node, {})
+        for leader, match in told.items():
+            told[leader] = min(match, last)
 
     def _vote(self, node: NodeId, term: Term, candidate: NodeId) -> None:
         first = self.vote.setdefault((node, term), candidate)

@@ -7,7 +7,7 @@ each watch from behind the last revision that it was told.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -123,7 +123,7 @@ class Watches:
             held=(500, 64 << 20)[roll(dice, 2)],
         )
         self._services: Final[dict[NodeId, production.Watch]] = {}
-        self._open: Final[dict[NodeId, dict[str, None]]] = {node: {} for node in world.nodes}
+        self._open: Final[dict[NodeId, dict[str, None]]] = defaultdict(dict)
         self._asked = 0
         self._compacted = -1
         self._writes = True

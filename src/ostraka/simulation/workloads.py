@@ -5,6 +5,7 @@ A put's value is unique, so that from what was executed and from what is read it
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -114,7 +115,7 @@ class Registers:
         self._keys: Final = keys
         self._size: Final = size  # Of a value, in bytes, at most.
         self._pause: Final = pause
-        self._open: Final[dict[NodeId, list[Attempt]]] = {node: [] for node in world.nodes}
+        self._open: Final[dict[NodeId, list[Attempt]]] = defaultdict(list)
         self._refused: Final[set[bytes]] = set()
         self._patience: Final[Duration] = PATIENCE[roll(dice, 3)] * MILLISECOND
         self._over = False

@@ -18,13 +18,15 @@ from ostraka.model.engine import Consensus, Settings
 from ostraka.model.events import Event
 from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, Epoch, Instant, NodeId, roll
 from ostraka.node.host import Upkeep
+from ostraka.simulation.census import Census
 from ostraka.simulation.judge import Judge
 from ostraka.simulation.locks import Locks
-from ostraka.simulation.member import Member, Plan
+from ostraka.simulation.member import Member, Plan, peer_url
 from ostraka.simulation.misfortunes import APART, Misfortune, draw
 from ostraka.simulation.network import Wires
 from ostraka.simulation.watches import Watches
 from ostraka.simulation.workloads import Registers, Workload
+from ostraka.storage.birth import Birth
 
 BOUND: Final[Duration] = 5 * SECOND  # Of virtual time: within it, a cluster left in peace serves again.
 MOST_EVENTS: Final = 1_000_000  # In a whole run; a hundredth is usual.
@@ -57,6 +59,7 @@ class World:
         self.events = 0  # How many were processed.
         self.epoch: Epoch = 0  # The highest in which somebody led.
         self.absence: Duration = 20 * MILLISECOND  # A dead process comes back after up to this.
+        self.at_peace = False  # No misfortune strikes any more.
         self.relapses = 0  # So many per mille of those who come back die again at once.
         self.lines: Final[list[str]] = []
         self.traced: Final = traced
@@ -77,7 +80,12 @@ class World:
         self._world_dice: Final = self.dice("world")
         self.nodes: Final = list(plan.members.voters)
         self.judge: Final = Judge(self)
-        self.members: Final = {node: Member(self, node, plan) for node in self.nodes}
+        self._plan: Final = plan
+        self.census: Final = Census(self, plan.members, self.dice("census"))
+        urls: dict[NodeId, tuple[str, ...]] = {node: (peer_url(node),) for node in self.nodes}
+        self.members: Final = {
+            node: Member(self, node, plan, Birth("", plan.members.voters, urls, f"n{node}")) for node in self.nodes
+        }
         self.wires: Final = Wires(self, self.dice("network"))
         self.wires.overhear = self.judge.sent
         self.workload: Final = WORKLOADS[workload](self, dice)
@@ -172,9 +180,28 @@ class World:
         self.wires.died(node)
         self.judge.died(node)
         self.workload.died(node)
-        self.at(self.now + MILLISECOND + roll(self._world_dice, self.absence), partial(self._boot, node))
+        if self.members[node].removed:
+            self.census.left(node)
+        else:
+            self.at(self.now + MILLISECOND + roll(self._world_dice, self.absence), partial(self.boot, node))
 
-    def _boot(self, node: NodeId) -> None:
+    def arrive(self, node: NodeId) -> None:
+        """There is one node more, with an empty disk."""
+        self.members[node] = Member(self, node, self._plan)
+        self.nodes.append(node)
+        for misfortune in self.misfortunes:
+            if not self.at_peace:
+                misfortune.befall(self, node)
+
+    def depart(self, node: NodeId) -> None:
+        """This one never comes back."""
+        self.nodes.remove(node)
+        self.workload.served.pop(node, None)
+
+    def boot(self, node: NodeId) -> None:
+        """Start a process there, if none runs."""
+        if node not in self.nodes:
+            return
         self.members[node].boot()
         if self.relapses and roll(self._world_dice, 1000) < self.relapses:
             self.light_fuse(node, 1 + roll(self._world_dice, 1 + roll(self._world_dice, 60)))
@@ -201,7 +228,7 @@ class World:
             self.note(f"{misfortune.name}, strength {misfortune.strength}")
             misfortune.begin(self)
         for node in self.nodes:
-            self.at(roll(self._world_dice, 20 * MILLISECOND), partial(self._boot, node))
+            self.at(roll(self._world_dice, 20 * MILLISECOND), partial(self.boot, node))
         self.workload.begin()
         self._process_until(rough)
         self._calm()
@@ -215,12 +242,23 @@ class World:
 
     def _calm(self) -> None:
         self.note("peace")
+        self.at_peace = True
         for misfortune in self.misfortunes:
             misfortune.end(self)
         for node in self.nodes:
-            self.at(self.now, self.members[node].boot)
+            self.at(self.now, partial(self.boot, node))
         self.workload.served.clear()
+        self._until(self._removed_are_gone, "who were removed have ended")
         self._until(lambda: len(self.workload.served) == len(self.nodes), "served a caller at each node")
+
+    def _removed_are_gone(self) -> bool:
+        """All but those whom nobody can tell."""
+        if self.census.removed.intersection(self.nodes) != set(self.census.stranded()):
+            return False
+        for node in self.census.stranded():
+            self.members[node].removed = True
+            self.crash(node)
+        return True
 
     def _settle(self) -> None:
         self.workload.end()
@@ -244,7 +282,8 @@ class World:
         lines = [f"  open: {call}" for call in self.workload.under_way()[:10]]
         for node in self.nodes:
             group = self.members[node].group
-            lines.append(f"  n{node}: {'down' if group is None else group.status()}")
+            removed = ", removed" if node in self.census.removed else ""
+            lines.append(f"  n{node}{removed}: {'down' if group is None else group.status()}")
         return "\n".join(lines)
 
 

@@ -79,7 +79,8 @@ class TcpNetwork:
         others = {member: url for member, url in members.items() if member != self.hello.member}
         changed = {member for member in self.members if self.members[member] != others.get(member)}
         self.hello = msgspec.structs.replace(self.hello, configured=configured)
-        changed |= {link.peer for link in self._links.values() if link.peer not in others and not link.ahead}
+        strangers = {link.peer for link in self._links.values() if link.peer not in others and not link.ahead}
+        changed |= strangers | {peer for peer, _ in self._links if peer not in others and self.was_removed(peer)}
         self.members = others
         for key in sorted(key for key in self._dialers if key[0] in changed):
             self._dialers.pop(key).cancel()

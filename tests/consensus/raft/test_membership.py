@@ -52,6 +52,19 @@ def test_a_configuration_counts_before_it_is_committed_and_goes_with_its_entry()
     assert not lone.replica.quorum({1, 4, 5})
 
 
+def test_nobody_turns_away_from_a_member_before_its_removal_is_committed() -> None:
+    """Where the removal is rolled back, that member may lead: who wouldn't talk to it could never be told so."""
+    lone = Lone()
+    two = Members((1, 2))
+    lone.receive(2, Append(1, ORIGIN, (*entries(1), configuration(2, 1, two)), 1, 0))
+    lone.save()
+    assert lone.replica.status().members == two
+    assert (lone.replica.status().everyone, lone.replica.status().configured) == ((1, 2, 3), 0)
+    lone.receive(2, Append(1, Position(1, 2), (), 2, 0))
+    assert lone.all(MembersActive) == [MembersActive(two, 2)], "links to others can go now"
+    assert (lone.replica.status().everyone, lone.replica.status().configured) == ((1, 2), 2)
+
+
 def test_a_restart_finds_the_configuration_in_the_log() -> None:
     replica = Lone([HardState(1, None), Logged(entries(1)[0]), Logged(configuration(2, 1, FIVE))]).replica
     assert replica.status().members == FIVE and replica.peers == {2, 3, 4, 5}

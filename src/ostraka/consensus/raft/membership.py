@@ -86,6 +86,14 @@ def may_campaign(me: Replica) -> bool:
     return any(me.id in members.voters or me.id in members.outgoing for _, members in me.configurations)
 
 
+def everyone(me: Replica) -> tuple[NodeId, ...]:
+    """All members of the last configuration that is committed, and of those after it: each of them may come to count.
+
+    Who is to be removed may lead again once that is rolled back, so nobody turns away from it before it is committed.
+    """
+    return tuple(sorted({node for _, members in me.configurations for node in members.everyone()}))
+
+
 # Every replica.
 
 
@@ -119,6 +127,7 @@ def forget_replaced(me: Replica) -> None:
         while len(me.configurations) > 1 and me.configurations[1][0] <= me.commit:
             del me.configurations[0]
         take_effect(me)
+        me.out.append(MembersActive(me.members, me.configurations[-1][0]))
 
 
 def stay_outside(me: Replica) -> None:

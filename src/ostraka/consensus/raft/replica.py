@@ -168,7 +168,8 @@ class Replica:
             commit=self.commit,
             applied=self.applied,
             members=self.members,
-            configured=self.configurations[-1][0],
+            everyone=membership.everyone(self),
+            configured=self.configurations[0][0],
         )
 
     def hard_state(self) -> tuple[Record, ...]:

@@ -19,6 +19,8 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from ostraka.checkers.history import show
+
 S = TypeVar("S", bound=Hashable)
 
 
@@ -122,4 +124,4 @@ def symmetric(names: Sequence[Hashable], renamed: Callable[[S, Mapping[Hashable,
     compared, as ballots are.
     """
     ways: Final = [dict(zip(names, way, strict=True)) for way in permutations(names)]
-    return lambda state: min((renamed(state, way) for way in ways), key=repr)
+    return lambda state: min((renamed(state, way) for way in ways), key=show)

@@ -203,3 +203,11 @@ def test_leases_are_asked_for_in_milliseconds_and_percent():
     config, _ = configure(["--leader-lease=900", "--clock-drift=5"], {})
     assert (config.settings.lease, config.settings.clock_drift) == (900 * MILLISECOND, 50_000)
     assert "at most the election timeout, 1000 ms" in refusal("--leader-lease=1001")
+
+
+def test_the_engine_and_what_it_lacks():
+    assert configure([], {})[0].consensus == "raft"
+    assert configure(["--consensus", "multipaxos"], {})[0].consensus == "multipaxos"
+    assert "give raft or multipaxos" in refusal("--consensus=zab")
+    for flag in ("--leader-lease=900", "--leader-priority=1"):
+        assert f"{flag.partition('=')[0]} works with --consensus raft only" in refusal("--consensus=multipaxos", flag)

@@ -35,6 +35,11 @@ def test_requests_are_executed_once_everywhere_in_one_order(engine: Consensus, n
     cluster.check_end()
 
 
+def test_everyone_to_whom_a_link_is_needed_is_named(engine: Consensus) -> None:
+    cluster = led(engine)
+    assert {member.engine.status().everyone for member in cluster.members.values()} == {(1, 2, 3)}
+
+
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_a_read_anywhere_sees_what_was_acknowledged_before(engine: Consensus, nodes: int) -> None:
     cluster = led(engine, nodes=nodes)

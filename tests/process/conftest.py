@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -16,7 +17,11 @@ FAST = ("--heartbeat-interval", "60", "--election-timeout", "400", "--log-level"
 COMMAND = tuple(shlex.split(os.environ.get("OSTRAKA_TEST_SERVER", ""))) or SERVE
 """To see that a test asks for nothing that etcd does not do, let it run on one: OSTRAKA_TEST_SERVER=…/etcd."""
 
-Start = Callable[[int], Cluster]
+
+class Start(Protocol):
+    """Starts a cluster of so many nodes, which run this engine, and waits until it serves."""
+
+    def __call__(self, size: int, consensus: str = "raft") -> Cluster: ...
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,8 +37,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a cluster of so many nodes, and waits until it serves."""
     with contextlib.ExitStack() as stack:
 
-        def begin(size: int) -> Cluster:
-            cluster = stack.enter_context(Cluster(tmp_path / "cluster", size, command=COMMAND, flags=FAST))
+        def begin(size: int, consensus: str = "raft") -> Cluster:
+            directory = tmp_path / "cluster"
+            cluster = stack.enter_context(Cluster(directory, size, consensus=consensus, command=COMMAND, flags=FAST))
             cluster.start()
             return cluster
 

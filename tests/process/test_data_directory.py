@@ -67,6 +67,12 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.name != "LOCK"}
 
 
+def test_the_log_of_another_engine(start: Start) -> None:
+    cluster = one_with_data(start)
+    said = refusal(cluster, "--consensus", "multipaxos")
+    assert "holds the log of consensus raft, and --consensus is multipaxos: give --consensus raft" in said, said
+
+
 def test_a_directory_of_another_cluster(start: Start) -> None:
     cluster = one_with_data(start)
     said = refusal(cluster, "--initial-cluster-token", "another")

@@ -69,9 +69,15 @@ Misfortune = Callable[[Cluster, Recorder], None]
 MISFORTUNES: list[Misfortune] = [kill_the_leader, kill_a_follower, stop_the_leader_for_a_while, cut_the_power]
 
 
-@pytest.mark.parametrize("misfortune", MISFORTUNES)
-def test_three_nodes_keep_what_they_promised(start: Start, misfortune: Misfortune) -> None:
-    cluster = start(3)
+@pytest.mark.parametrize(
+    ("engine", "misfortune"),
+    [
+        *(("raft", each) for each in MISFORTUNES),
+        *(("multipaxos", each) for each in (kill_the_leader, cut_the_power)),
+    ],
+)
+def test_three_nodes_keep_what_they_promised(start: Start, engine: str, misfortune: Misfortune) -> None:
+    cluster = start(3, engine)
     with Recorder(cluster) as load:
         for _ in range(2):
             load.more()

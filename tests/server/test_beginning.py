@@ -112,6 +112,22 @@ def test_who_was_removed_does_not_start_again(tmp_path):
         begin(config, disk, Random(2), None)
 
 
+@pytest.mark.parametrize(("mine", "other"), [("raft", "multipaxos"), ("multipaxos", "raft")])
+def test_a_directory_remembers_its_engine(tmp_path, mine, other):
+    disk, _, birth = started(tmp_path, configuration(tmp_path, consensus=mine))
+    assert birth.consensus == mine
+    with pytest.raises(WrongIdentity, match=f"holds the log of consensus {mine}, and --consensus is {other}: give"):
+        begin(configuration(tmp_path, consensus=other), disk, Random(2), None)
+
+
+def test_older_versions_refuse_the_log_of_another_engine_than_rafts():
+    disk = MemoryDisk()
+    write_birth(disk, Birth("t", (1,), {1: ("http://a:1",)}, "a"))
+    assert disk.read("birth").startswith(b"ostraka birth 1\n")
+    write_birth(disk, Birth("t", (1,), {1: ("http://a:1",)}, "a", "multipaxos"))
+    assert disk.read("birth").startswith(b"ostraka birth 2\n") and read_birth(disk).consensus == "multipaxos"
+
+
 def test_what_is_written_of_the_beginning_is_checked():
     disk = MemoryDisk()
     birth = Birth("t", (1, 2**64 - 1), {1: ("http://a:1", "http://b:1"), 2**64 - 1: ()}, "é")
@@ -149,7 +165,8 @@ def test_only_a_newcomer_asks(tmp_path):
 
 
 def test_a_newcomer_asks_until_somebody_knows(tmp_path, monkeypatch, caplog):
-    answers: list[object] = [OSError("no leader"), OSError("no leader"), (hello_of(7, 1, 1), Joined(7, ()))]
+    config = configuration(tmp_path, existing=True)
+    answers: list[object] = [OSError("no leader"), OSError("no leader"), (hello_of(config, 7, 1, 1), Joined(7, ()))]
 
     async def ask(host: str, port: int, hello: object) -> object:
         answer = answers.pop(0)
@@ -159,8 +176,7 @@ def test_a_newcomer_asks_until_somebody_knows(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(beginning, "ask_roster", ask)
     monkeypatch.setattr(beginning, "ASK_EVERY", 0.001)
-    config = configuration(tmp_path, existing=True)
-    assert asyncio.run(join(config, hello_of())) == Joined(7, ()) and answers == []
+    assert asyncio.run(join(config, hello_of(config))) == Joined(7, ()) and answers == []
     assert caplog.text.count("no leader") == 1, "said once"
 
 
@@ -169,7 +185,7 @@ def test_a_newcomer_does_not_ask_for_ever(tmp_path, monkeypatch):
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
     config = configuration(tmp_path, existing=True, initial_cluster={"n1": URLS["n1"], "n2": (nobody,)})
     with pytest.raises(Unavailable, match=r"no member of the cluster could tell within .*: check --initial-cluster"):
-        asyncio.run(join(config, hello_of()))
+        asyncio.run(join(config, hello_of(config)))
     alone = configuration(tmp_path, existing=True, initial_cluster={"n1": URLS["n1"]})
     with pytest.raises(ConfigurationError, match="names nobody but this member"):
-        asyncio.run(join(alone, hello_of()))
+        asyncio.run(join(alone, hello_of(config)))

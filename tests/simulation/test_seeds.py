@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ostraka.consensus.engines import ENGINES
 from ostraka.simulation.world import World
 
 from .kept_seeds import KEPT
@@ -47,3 +48,25 @@ def test_nothing_acknowledged_is_lost(first: int, record_property: Callable[[str
 @pytest.mark.parametrize("seed", sorted(KEPT))
 def test_kept_seeds(seed: int) -> None:
     World(seed).run()
+
+
+OTHERS = [name for name in ENGINES if name != "raft"]
+OTHERS_SEE = (
+    "a snapshot install",
+    "an election under load",
+    "a read across a change of leader",
+    "a value proposed again",
+)
+
+
+@pytest.mark.parametrize("workload", ["registers", "locks", "watches"])
+@pytest.mark.parametrize("engine", OTHERS)
+def test_other_engines_lose_nothing(engine: str, workload: str) -> None:
+    """The same clusters, misfortunes and workloads."""
+    seeds = max(10 if workload == "watches" else 25, SEEDS // 10 if SEEDS > 300 else 0)
+    counts: Counter[str] = Counter()
+    for seed in range(seeds):
+        world = World(seed, consensus=ENGINES[engine], workload=workload)
+        world.run()
+        counts += world.counts
+    assert workload != "registers" or all(counts[what] for what in OTHERS_SEE), f"too little happened: {counts}"

@@ -139,6 +139,7 @@ class Cluster:
         directory: Path,
         size: int,
         *,
+        consensus: str = "raft",
         command: Sequence[str] = SERVE,
         flags: Sequence[str] = (),
         sleep: Callable[[float], None] = time.sleep,
@@ -148,6 +149,7 @@ class Cluster:
         Raises ClusterFailed if `directory` holds a cluster of another size.
         """
         self.directory: Final = directory
+        self.consensus: Final = consensus
         self.command: Final = tuple(command)
         self.flags: Final = tuple(flags)
         self.sleep: Final = sleep
@@ -240,6 +242,7 @@ class Cluster:
             *("--listen-client-urls", node.client_url, "--advertise-client-urls", node.client_url),
             *("--listen-peer-urls", node.peer_url, "--initial-advertise-peer-urls", node.peer_url),
             *("--initial-cluster", everyone, "--initial-cluster-token", "loopback"),
+            *(("--consensus", self.consensus) if self.consensus != "raft" else ()),
         ]
 
     def _place(self, addresses: Sequence[Address]) -> None:

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from ostraka.cli.cluster import Cluster
 from ostraka.cli.tour import Tour
+from ostraka.consensus.engines import ENGINES
 from ostraka.errors import OstrakaError
 
 MOST_NODES: Final = 9
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
     live = sys.stdout.isatty() and not console.is_dumb_terminal
     try:
         with Interruption() as interruption, _directory(options.data_dir) as directory:
-            code = _demonstrate(Cluster(directory, options.nodes, sleep=interruption.sleep), console, live)
+            cluster = Cluster(directory, options.nodes, consensus=options.consensus, sleep=interruption.sleep)
+            code = _demonstrate(cluster, console, live)
         kept = f" The data stay in {options.data_dir}." if options.data_dir else " Nothing is left behind."
         console.print(f"Stopped.{kept}", markup=False, soft_wrap=True)
         return code
@@ -87,6 +89,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Run a cluster on this machine, put a load on it, kill its leader, and show that nothing is lost.",
     )
     parser.add_argument("--nodes", type=_count, default=3, metavar="N", help="1 to 9; 3 if not given")
+    parser.add_argument("--consensus", choices=ENGINES, default="raft", help="how they agree; raft if not given")
     parser.add_argument("--data-dir", type=Path, metavar="D", help="keep data and logs in D, to go on with them later")
     return parser.parse_args(arguments)
 

@@ -43,6 +43,7 @@ WORKING: tuple[Flag, ...] = (
     Flag("initial-cluster", T, "default=http://localhost:2380", "All members: name=peer URL, comma-separated."),
     Flag("initial-cluster-state", T, "new", "'new', or 'existing' for a member of a cluster that already runs."),
     Flag("initial-cluster-token", T, "etcd-cluster", "Keeps clusters with the same URLs apart."),
+    Flag("consensus", T, "raft", "How members agree: raft or multipaxos. The same for all, from the first start on."),
     Flag("snapshot-count", N, "1000", "Entries after which the log is compacted."),
     Flag("heartbeat-interval", N, "100", "Milliseconds between a leader's heartbeats."),
     Flag("election-timeout", N, "1000", "Milliseconds without a leader before an election."),

@@ -11,6 +11,7 @@ import msgspec
 
 from ostraka.cli.flags import NEUTRAL, NOTES, UNBUILT, WITHOUT_MEANING, usage
 from ostraka.cli.sources import TRUE, Setting, duration, gather, number
+from ostraka.consensus.engines import ENGINES
 from ostraka.errors import ConfigurationError
 from ostraka.model.engine import Settings
 from ostraka.model.ids import MILLISECOND, Duration
@@ -69,6 +70,7 @@ def build(settings: Mapping[str, Setting], warnings: list[str]) -> ServerConfig:
         initial_cluster=initial,
         existing=_one_of(settings, "initial-cluster-state", ("new", "existing"), "new") == "existing",
         token=text.get("initial-cluster-token", default.token),
+        consensus=_one_of(settings, "consensus", tuple(ENGINES), default.consensus),
         settings=_engine_settings(settings),
         max_request_bytes=_number(settings, "max-request-bytes", default.max_request_bytes),
         max_txn_ops=_number(settings, "max-txn-ops", default.max_txn_ops),

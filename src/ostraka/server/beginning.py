@@ -87,12 +87,13 @@ def begin(config: ServerConfig, disk: Disk, dice: Dice, joined: Joined | None) -
         ids = config.member_ids()
         peers = {ids[name]: urls for name, urls in config.initial_cluster.items()}
         identity = Identity(config.cluster_id, config.me, disk_id)
-        birth = Birth(config.token, tuple(sorted(peers)), peers, config.name)
+        birth = Birth(config.token, tuple(sorted(peers)), peers, config.name, config.consensus)
     else:
         assert joined is not None, "who has no data asks first"
         me = find_me(config, joined)
         identity = Identity(joined.cluster, me, disk_id)
-        birth = Birth(config.token, (), {each.member: each.peer_urls for each in joined.members}, config.name)
+        peers = {each.member: each.peer_urls for each in joined.members}
+        birth = Birth(config.token, (), peers, config.name, config.consensus)
     write_birth(disk, birth)
     return identity, birth
 
@@ -121,6 +122,11 @@ def recognise(config: ServerConfig, found: Identity, birth: Birth) -> None:
     """The directory says who we are. Raises WrongIdentity if the flags speak of another member or cluster."""
     mine = tuple(sorted(config.initial_advertise_peer_urls))
     here = birth.peer_urls.get(found.member, ())
+    if birth.consensus != config.consensus:
+        raise WrongIdentity(
+            f"{config.data_dir} holds the log of consensus {birth.consensus}, and --consensus is {config.consensus}: "
+            f"give --consensus {birth.consensus}, or another --data-dir"
+        )
     if birth.token != config.token and not config.existing:
         raise WrongIdentity(
             f"{config.data_dir} belongs to cluster {found.cluster:016x}, which began with the token {birth.token!r}: "

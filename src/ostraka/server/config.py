@@ -33,6 +33,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     )
     existing: bool = False  # The cluster already runs: never start a second one beside it.
     token: str = DEFAULT_TOKEN
+    consensus: str = "raft"  # One of `consensus.engines.ENGINES`.
     settings: Settings = Settings()
     max_request_bytes: int = 1_572_864
     max_txn_ops: int = 128
@@ -66,6 +67,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 def check(config: ServerConfig) -> None:
     """Raise ConfigurationError, naming the cause and what to do, unless a member can start with this."""
     _check_times(config.settings)
+    _check_engine(config)
     for flag, urls in (
         ("--listen-client-urls", config.listen_client_urls),
         ("--listen-peer-urls", config.listen_peer_urls),
@@ -97,6 +99,12 @@ def _check_times(settings: Settings) -> None:
             f"--leader-lease is {settings.lease // MILLISECOND} ms: give at most the election timeout, {election} ms, "
             "since writes wait for it after the loss of a leader, or 0 for reads that ask a quorum"
         )
+
+
+def _check_engine(config: ServerConfig) -> None:
+    for flag, number in (("leader-lease", config.settings.lease), ("leader-priority", config.settings.priority)):
+        if number and config.consensus != "raft":
+            raise ConfigurationError(f"--{flag} works with --consensus raft only, not {config.consensus}: leave it out")
 
 
 def _check_bindable(flag: str, url: str) -> None:

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ostraka.consensus.raft import RAFT
+from ostraka.consensus.engines import ENGINES
 from ostraka.database.commands import Failure, ListMembers, MemberInfo, Members
 from ostraka.database.machine import Database
 from ostraka.errors import ConfigurationError, OstrakaError, Removed, StorageError, WrongIdentity
@@ -120,13 +120,13 @@ class Server:
         identity, birth = beginning.begin(config, disk, self._dice, self._joined)
         store = RocksStore(config.data_dir / TABLE, loop.call_soon_threadsafe, observe)
         self._closers.append(store.close)
-        network = TcpNetwork(loop, hello_of(*identity), peers, self._admit)
+        network = TcpNetwork(loop, hello_of(config, *identity), peers, self._admit)
         network.tell_roster = self._tell_roster
         self._closers.append(network.close)
         self._addresses = beginning.addresses(birth)
         self.host = self._make_host(identity, disk, store, network)
         voters = Configuration(birth.voters)
-        self.group = self.host.open_group(DEFAULT_GROUP, RAFT, Database, voters, config.settings)
+        self.group = self.host.open_group(DEFAULT_GROUP, ENGINES[config.consensus], Database, voters, config.settings)
         urls = config.initial_cluster[config.name]
         me = MemberInfo(identity.member, config.name, urls, config.advertise_client_urls)
         self.roster = Roster(self.host, self.group, birth, me, config.settings.election_timeout // 2)
@@ -268,9 +268,9 @@ class Server:
         self.loop.call_soon_threadsafe(self.stop, reason)
 
 
-def hello_of(cluster: int = 0, member: NodeId = 0, disk: int = 0) -> wire.Hello:
+def hello_of(config: ServerConfig, cluster: int = 0, member: NodeId = 0, disk: int = 0) -> wire.Hello:
     """How this process presents itself to the others; without ids, as a newcomer."""
-    return wire.Hello(wire.MAGIC, wire.OLDEST_VERSION, wire.VERSION, cluster, member, disk, RAFT.name, channel=0)
+    return wire.Hello(wire.MAGIC, wire.OLDEST_VERSION, wire.VERSION, cluster, member, disk, config.consensus, channel=0)
 
 
 def refuse_foreign(data_dir: Path) -> None:
@@ -330,7 +330,7 @@ def serve(config: ServerConfig, warnings: Iterable[str]) -> int:
 async def _serve(config: ServerConfig) -> int:
     loop = asyncio.get_running_loop()
     try:
-        joined = await beginning.join(config, hello_of()) if beginning.must_ask(config) else None
+        joined = await beginning.join(config, hello_of(config)) if beginning.must_ask(config) else None
         server = Server(loop, config, joined)
     except (OstrakaError, OSError) as error:
         log.critical("can't start: %s%s", error, full_disk_advice(str(error), config.data_dir))

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections import Counter
 
+from ostraka.consensus.engines import ENGINES
 from ostraka.model.ids import MILLISECOND
 from ostraka.simulation.world import WORKLOADS, SeedFailed, World
 
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1, help="how many seeds")
     parser.add_argument("--rough", type=int, default=2000, help="virtual milliseconds of misfortunes")
     parser.add_argument("--workload", choices=WORKLOADS, default="registers", help="what the clusters are used for")
+    parser.add_argument("--consensus", choices=ENGINES, default="raft", help="the engine that their members run")
     parser.add_argument("--trace", action="store_true", help="print each event")
     options = parser.parse_args()
     failed = 0
@@ -26,7 +28,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     start = time.perf_counter()
     for seed in range(options.seed, options.seed + options.count):
-        world = World(seed, workload=options.workload, traced=options.trace)
+        world = World(seed, consensus=ENGINES[options.consensus], workload=options.workload, traced=options.trace)
         try:
             world.run(options.rough * MILLISECOND)
         except SeedFailed as failure:

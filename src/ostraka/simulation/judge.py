@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ostraka.consensus.raft import lease
-from ostraka.consensus.raft.invariants import Invariants
-from ostraka.consensus.raft.log import Log
-from ostraka.consensus.raft.messages import ReadAnswer
-from ostraka.consensus.raft.replica import Replica
-from ostraka.consensus.raft.roles import Leader
-from ostraka.model.ids import Index, NodeId, Position
+from ostraka.model.ids import Index, NodeId
 from ostraka.model.machine import Outcome
 from ostraka.model.requests import Entry
 from ostraka.node.group import Group
-from ostraka.simulation.promises import Promises
+from ostraka.simulation.multipaxos import MultiPaxosWitness
+from ostraka.simulation.raft import RaftWitness
 
 if TYPE_CHECKING:
     from ostraka.simulation.world import World
 
 
+class Witness(Protocol):
+    """Knows one engine: its invariants, and what its messages promise. Raises AssertionError when one does not hold."""
+
+    def began(self, node: NodeId, replica: Any) -> None:
+        """A life begins with what the disk remembers."""
+
+    def died(self, node: NodeId) -> None:
+        """What was in its memory is no longer of interest."""
+
+    def sent(self, node: NodeId, to: NodeId, frame: bytes) -> Any:
+        """A frame leaves a node. Returns the engine's message in it, None for one about a snapshot."""
+
+    def state(self, replica: Any) -> tuple[Any, ...]:
+        """What must have changed since the last look for another one to be of use."""
+
+    def turned(self, node: NodeId, replica: Any) -> None:
+        """After a turn in which that has changed."""
+
+
+WITNESSES: Final[Mapping[str, Callable[[World], Witness]]] = {"raft": RaftWitness, "multipaxos": MultiPaxosWitness}
+
+
 class Judge:
     """There is one order of entries, and every node in every life executes a part of it, without gaps, alike."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, engine: str) -> None:
         self._world: Final = world
         self._order: Final[list[tuple[Entry, Outcome]]] = []  # As the first node that executed it did.
-        self._applied: Final[dict[NodeId, Index]] = {}  # Of the present life, as the two below.
+        self._applied: Final[dict[NodeId, Index]] = {}  # Of the present life, as the next.
         self._seen: Final[dict[NodeId, tuple[Any, ...]]] = {}
-        self._last: Final[dict[NodeId, Position]] = {}
-        self._promises: Final = Promises()
-        self._invariants: Final = Invariants()
+        self._witness: Final = WITNESSES[engine](world)
 
     @property
     def length(self) -> Index:
@@ -40,22 +56,17 @@ class Judge:
     def began(self, node: NodeId, group: Group) -> None:
         """A life begins with what the disk remembers."""
         assert group.applied <= self.length, f"n{node} begins with entry {group.applied} of {self.length}"
-        replica = _replica(group)
         self._applied[node] = group.applied
-        self._last[node] = replica.log.last
-        self._promises.began(node, replica)
-        self._invariants.observe(replica)
+        self._witness.began(node, group.engine)
 
     def died(self, node: NodeId) -> None:
         """What was in its memory is no longer of interest."""
-        self._last.pop(node, None)
         self._seen.pop(node, None)
+        self._witness.died(node)
 
     def sent(self, node: NodeId, to: NodeId, frame: bytes) -> None:
         """A frame leaves a node."""
-        message = self._promises.sent(node, to, frame)
-        if isinstance(message, ReadAnswer) and self._leases(node):
-            self._world.counts["a follower's read by a lease"] += 1
+        message = self._witness.sent(node, to, frame)
         if self._world.traced:
             self._world.comment(f"n{node} to n{to}: {message}")
 
@@ -77,9 +88,8 @@ class Judge:
 
     def turned(self, node: NodeId, group: Group) -> None:
         """After each turn of a node."""
-        world, replica = self._world, _replica(group)
-        log = replica.log
-        now = (replica.role, replica.term, replica.commit, replica.decided, replica.saved, group.applied, log.last)
+        world = self._world
+        now = (*self._witness.state(group.engine), group.applied)
         if now == self._seen.get(node):
             return  # Most turns only pass something on.
         self._seen[node] = now
@@ -89,10 +99,7 @@ class Judge:
             world.counts["a snapshot install"] += 1
             world.note(f"n{node} installed state {group.applied}")
             self._applied[node] = group.applied
-        self._look_at_log(node, log)
-        self._promises.turned(node, replica)
-        self._invariants.observe(replica)
-        self._look_at_leases(node, replica)
+        self._witness.turned(node, group.engine)
         if group.role == "leader" and group.epoch > world.epoch:
             world.epoch = group.epoch
             world.note(f"n{node} leads in epoch {group.epoch}")
@@ -108,46 +115,6 @@ class Judge:
             for row, its_row in zip(states[node], states[first], strict=False):
                 assert row == its_row, f"after entry {self.length}, n{node} has {row} and n{first} has {its_row}"
             assert len(states[node]) == len(states[first]), f"the tables of n{node} and n{first} differ in length"
-
-    def _look_at_leases(self, node: NodeId, replica: Replica) -> None:
-        """While one leader may read by its lease no other commits, by true time. (LeaseGuard)"""
-        role = replica.role
-        if not isinstance(role, Leader):
-            return
-        if replica.now < role.commits_at:
-            self._world.counts["a wait for a lease to end"] += 1
-        if replica.commit < role.first:
-            return
-        for other in self._world.nodes:
-            group = self._world.members[other].group
-            if group is not None and self._leases(other):
-                assert replica.term <= _replica(group).term, (
-                    f"n{node} commits {replica.commit} in term {replica.term}, "
-                    f"and n{other} may read by its lease of term {_replica(group).term}"
-                )
-
-    def _leases(self, node: NodeId) -> bool:
-        """May it read by its lease, at this instant of its clock?"""
-        member = self._world.members[node]
-        if member.group is None:
-            return False
-        replica = _replica(member.group)
-        return isinstance(replica.role, Leader) and lease.holds(replica, replica.role, member.computer.clock_now())
-
-    def _look_at_log(self, node: NodeId, log: Log) -> None:
-        """Has a later leader cut off what the log held?"""
-        last, before = log.last, self._last[node]
-        if last != before:
-            self._last[node] = last
-            if log.position_at(before.index) != before and before.index > log.base.index:
-                self._world.counts["a conflict truncation"] += 1
-                self._world.note(f"n{node} cut its log, which ended with {before}")
-
-
-def _replica(group: Group) -> Replica:
-    """Raft is the only engine that is judged so far."""
-    assert isinstance(group.engine, Replica), f"{group.engine} is no replica of Raft"
-    return group.engine
 
 
 def _state(group: Group | None) -> list[tuple[bytes, bytes]]:

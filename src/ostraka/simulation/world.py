@@ -79,7 +79,7 @@ class World:
         plan = Plan(consensus, nodes, settings, _draw_upkeep(dice))
         self._world_dice: Final = self.dice("world")
         self.nodes: Final = list(plan.members.voters)
-        self.judge: Final = Judge(self)
+        self.judge: Final = Judge(self, consensus.name)
         self._plan: Final = plan
         self.census: Final = Census(self, plan.members, self.dice("census"))
         urls: dict[NodeId, tuple[str, ...]] = {node: (peer_url(node),) for node in self.nodes}
@@ -89,7 +89,7 @@ class World:
         self.wires: Final = Wires(self, self.dice("network"))
         self.wires.overhear = self.judge.sent
         self.workload: Final = WORKLOADS[workload](self, dice)
-        self._workload_name: Final = workload
+        self._flags: Final = _flags(consensus, workload)
         self.misfortunes: Final = draw(self.dice("misfortunes"), misfortunes)
 
     def dice(self, concern: str) -> Random:
@@ -220,7 +220,7 @@ class World:
             raise SeedFailed(
                 f"seed {self.seed}, after {self.now / SECOND:.6f} virtual s: {error}\nTo see how it came to that:\n"
                 f"    .venv/bin/python -m ostraka.simulation --seed {self.seed} --rough {rough // MILLISECOND} --trace"
-                + ("" if self._workload_name == "registers" else f" --workload {self._workload_name}")
+                + self._flags
             ) from error
 
     def _run(self, rough: Duration) -> None:
@@ -285,6 +285,12 @@ class World:
             removed = ", removed" if node in self.census.removed else ""
             lines.append(f"  n{node}{removed}: {'down' if group is None else group.status()}")
         return "\n".join(lines)
+
+
+def _flags(consensus: Consensus, workload: str) -> str:
+    """What makes `python -m ostraka.simulation` use these."""
+    of_engine = "" if consensus is RAFT else f" --consensus {consensus.name}"
+    return of_engine + ("" if workload == "registers" else f" --workload {workload}")
 
 
 def _registers(world: World, dice: Dice) -> Registers:

@@ -16,7 +16,7 @@ from ostraka.model.ids import NodeId
 from ostraka.storage.disk import Disk
 
 FILE: Final = "birth"
-FORMAT: Final = 1
+FORMAT: Final = 2  # Since there is more than one engine; a member that runs Raft still writes format 1.
 _NEW: Final = "birth.new"
 
 
@@ -27,6 +27,7 @@ class Birth(msgspec.Struct, frozen=True):
     voters: tuple[NodeId, ...]
     peer_urls: dict[NodeId, tuple[str, ...]]  # Of all members then, this one included.
     name: str
+    consensus: str = "raft"  # The engine whose records the log holds.
 
 
 _decode = msgspec.json.Decoder(Birth).decode
@@ -52,7 +53,8 @@ def read_birth(disk: Disk) -> Birth:
 
 def write_birth(disk: Disk, birth: Birth) -> None:
     """Durably and all at once. Blocks. Raises OSError."""
-    text = b"ostraka birth %d\n%s\n" % (FORMAT, msgspec.json.encode(birth))
+    version = 1 if birth.consensus == "raft" else FORMAT  # Older versions would take the log for one of Raft's.
+    text = b"ostraka birth %d\n%s\n" % (version, msgspec.json.encode(birth))
     file = disk.create(_NEW)
     file.append(text + b"crc32c %08x\n" % google_crc32c.value(text))
     file.flush("birth.content")

@@ -179,6 +179,8 @@ class Replica:
             commit=self.chosen,
             applied=self.applied,
             members=self.schedule[-1][1],
+            everyone=self.members.everyone(),
+            configured=self.schedule[-1][0],
         )
 
     def hard_state(self) -> tuple[Record, ...]:

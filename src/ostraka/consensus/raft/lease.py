@@ -8,7 +8,7 @@ Departs:  no clock is compared with another: where the paper writes the time int
           whoever holds an entry knows for how long somebody may read by it. A leader that calls its heir gives its
           lease up, so that the heir need not wait. A lease is renewed by a no-op only where somebody reads.
 Evidence: tests/consensus/raft/test_lease.py, tests/stories/raft/test_lease.py, tests/stories/raft/lease.story,
-          simulation/judge.py (`_look_at_leases`), tests/simulation/test_leases.py (clocks beyond the bound are found).
+          simulation/raft.py (`_look_at_leases`), tests/simulation/test_leases.py (clocks beyond the bound are found).
 
 What is assumed: no member's monotonic clock runs more than 1 + ρ times as fast as another's, over any span. Clocks need
 not agree. A clock that stops while its machine sleeps, or is moved to another host, breaks that bound.

@@ -1,10 +1,13 @@
 """What Raft costs on this machine: an election after `kill -9`, and a read by ReadIndex beside one by a leader lease.
 
-    .venv/bin/python benchmarks/raft_figures.py [--only elections,reads] [--kills 20] [--rounds 3] [--seconds 4]
+    .venv/bin/python benchmarks/raft_figures.py [--only elections,reads,changes] [--kills 20] [--rounds 3] [--seconds 4]
 
 Elections: three processes with etcd's default times while one client puts as fast as it is answered. The leader is
 killed again and again; counted is the time until another one leads, and until the client's next put is answered. Under
 leases the next leader's writes wait for the end of the dead one's.
+
+Changes: one client puts as fast as it is answered while members are added and removed and leadership is moved; counted
+is the longest time without an answer, from when a change is asked for until a second after it is made.
 
 Reads: etcd's Go client, as in `run.py` (needs Go), on one cluster after the other, in turns.
 """
@@ -20,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from versus.cluster import Cluster as Versus
 from versus.driver import Driver, build
@@ -28,7 +31,8 @@ from versus.main import REPOSITORY, find_ostraka, positive, positive_int, progre
 from versus.report import Row, Sample
 from versus.usage import describe_machine
 
-from ostraka.cli.cluster import Cluster, Node
+from ostraka.api import etcd
+from ostraka.cli.cluster import Cluster, Node, choose_addresses
 from ostraka.client import Client
 from ostraka.errors import OstrakaError
 
@@ -57,6 +61,7 @@ class Writer(threading.Thread):
         super().__init__(daemon=True)
         self.endpoints = endpoints
         self.answered = 0.0
+        self.longest = 0.0  # Seconds without an answer, since whoever looks set it to 0.
         self.stopping = False
 
     def run(self) -> None:
@@ -64,7 +69,8 @@ class Writer(threading.Thread):
             while not self.stopping:
                 try:
                     client.put("key", b"x" * 100)
-                    self.answered = time.monotonic()
+                    now = time.monotonic()
+                    self.longest, self.answered = max(self.longest, now - self.answered), now
                 except OstrakaError:
                     time.sleep(0.002)
 
@@ -144,6 +150,79 @@ def elections_table(kills: int) -> str:
     return "\n".join(lines)
 
 
+class Changing:
+    """A cluster of three whose fourth member comes and goes."""
+
+    def __init__(self, cluster: Cluster, writer: Writer) -> None:
+        self.cluster = cluster
+        self.writer = writer
+        self.client = Client(cluster.endpoints, timeout=10.0)
+        self.gaps: dict[str, list[float]] = {}
+        self.added = 0
+
+    def during(self, what: str, change: Callable[[], None]) -> None:
+        """Make this change, and write down for how long nothing was answered."""
+        time.sleep(2.0)
+        self.writer.longest = 0.0
+        change()
+        time.sleep(1.0)  # Some stall comes after: whoever sent its puts to one that is gone turns to another.
+        gap = max(self.writer.longest, time.monotonic() - self.writer.answered)
+        self.gaps.setdefault(what, []).append(gap)
+        progress(f"  {what}: {1000 * gap:.0f} ms")
+
+    def call(self, name: str, request: Any) -> Any:
+        return self.client.call(f"/etcdserverpb.Cluster/{name}", request)
+
+    def add(self) -> None:
+        """One more, with an empty disk, until it votes."""
+        self.added += 1
+        node = Node(f"more{self.added}", choose_addresses(1)[0], self.cluster.directory)
+        self.member = self.call("MemberAdd", etcd.MemberAddRequest(peerURLs=[node.peer_url])).member.ID
+        self.cluster.nodes.append(node)
+        self.cluster.launch(node, ["--initial-cluster-state", "existing"])
+        until(lambda: any(each.id == self.member and not each.learner for each in self.client.members()) or None)
+
+    def move(self) -> None:
+        """The new one leads."""
+        clients = {node: Client([node.endpoint], timeout=5.0) for node in self.cluster.nodes}
+        leader, _ = until(lambda: leader_of(clients))
+        request = etcd.MoveLeaderRequest(targetID=self.member)
+        clients[leader].call("/etcdserverpb.Maintenance/MoveLeader", request)
+        for client in clients.values():
+            client.close()
+
+    def remove(self) -> None:
+        self.call("MemberRemove", etcd.MemberRemoveRequest(ID=self.member))
+        node = self.cluster.nodes.pop()
+        until(lambda: node.pid is None or None)
+
+
+def changes_table(rounds: int) -> str:
+    with (
+        tempfile.TemporaryDirectory(dir=REPOSITORY / "build" / "bench") as directory,
+        Cluster(Path(directory) / "cluster", 3, flags=("--log-level", "warn")) as cluster,
+    ):
+        cluster.start()
+        writer = Writer(cluster.endpoints)
+        writer.start()
+        changing = Changing(cluster, writer)
+        changing.during("nothing", lambda: time.sleep(2.0))
+        for _ in range(rounds):
+            changing.during("a voter is added, learns, and votes", changing.add)
+            changing.during("a follower is removed", changing.remove)
+            changing.during("a voter is added, learns, and votes", changing.add)
+            changing.during("leadership is moved", changing.move)
+            changing.during("the leader is removed", changing.remove)
+            changing.during("nothing", lambda: time.sleep(2.0))
+        writer.stopping = True
+        writer.join(10)
+        changing.client.close()
+    lines = ["| meanwhile | longest wait of a writer, ms: median / worst |", "|---|---:|"]
+    for what, gaps in changing.gaps.items():
+        lines.append(f"| {what} | {1000 * statistics.median(gaps):.0f} / {1000 * max(gaps):.0f} |")
+    return "\n".join(lines)
+
+
 def reads_table(rounds: int, seconds: float) -> str:
     directory = REPOSITORY / "build" / "bench"
     driver = Driver(build(directory), seconds=seconds, warmup=1.0)
@@ -185,7 +264,7 @@ def median_of(samples: Sequence[Sample], name: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="elections,reads", help="which, comma-separated")
+    parser.add_argument("--only", default="elections,reads,changes", help="which, comma-separated")
     parser.add_argument("--kills", type=positive_int, default=20)
     parser.add_argument("--rounds", type=positive_int, default=3)
     parser.add_argument("--seconds", type=positive, default=4.0)
@@ -196,6 +275,8 @@ def main() -> int:
     wanted = options.only.split(",")
     if "elections" in wanted:
         print(elections_table(options.kills) + "\n")
+    if "changes" in wanted:
+        print(changes_table(5 * options.rounds) + "\n")
     if "reads" in wanted:
         print(reads_table(options.rounds, options.seconds))
     return 0

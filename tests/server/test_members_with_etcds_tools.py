@@ -107,6 +107,52 @@ def test_urls_that_are_none_get_etcds_code_and_text(ours: Process, theirs: Proce
     assert outcome(ours, *asked) == outcome(theirs, *asked)
 
 
+class Learner(Process):
+    """A second member, which only learns."""
+
+    def __init__(self, voter: Process, command: tuple[str, ...], directory: Path) -> None:
+        self.voter = voter
+        super().__init__(command, directory, *CALM)
+
+    def start(self) -> None:
+        self.voter.etcdctl("--command-timeout=25s", "member", "add", "n2", "--learner", f"--peer-urls={self.peer_url}")
+        everyone = f"n1={self.voter.peer_url},n2={self.peer_url}"
+        self.command += ["--name", "n2", "--initial-cluster", everyone, "--initial-cluster-state", "existing"]
+        super().start()
+
+
+def test_a_learner_serves_and_refuses_what_etcds_does(ours: Process, theirs: Process, tmp_path: Path) -> None:
+    calls = [
+        ("KV/Put", etcd.PutRequest(key=b"k")),
+        ("KV/Range", etcd.RangeRequest(key=b"k")),
+        ("KV/Range", etcd.RangeRequest(key=b"k", serializable=True)),
+        ("KV/Range", etcd.RangeRequest()),
+        ("KV/Txn", etcd.TxnRequest()),
+        ("Lease/LeaseGrant", etcd.LeaseGrantRequest(TTL=5)),
+        ("Cluster/MemberList", etcd.MemberListRequest()),
+        ("Cluster/MemberRemove", etcd.MemberRemoveRequest(ID=1)),
+        ("Maintenance/Status", etcd.StatusRequest()),
+        ("Maintenance/Alarm", etcd.AlarmRequest()),
+        ("Maintenance/HashKV", etcd.HashKVRequest()),
+        ("Maintenance/MoveLeader", etcd.MoveLeaderRequest(targetID=1)),
+    ]
+    told = []
+    for voter, command in ((ours, OURS), (theirs, (str(TOOLS / "etcd"),))):
+        voter.etcdctl("put", "k", "v")
+        (tmp_path / voter.endpoint).mkdir()
+        learner = Learner(voter, command, tmp_path / voter.endpoint)
+        try:
+            found = [outcome(learner, f"/etcdserverpb.{path}", request) for path, request in calls]
+        finally:
+            learner.stop()
+            listed = json.loads(voter.etcdctl("member", "list", "-w", "json").stdout)["members"]
+            [learning] = [each["ID"] for each in listed if each.get("isLearner")]
+            voter.etcdctl("member", "remove", f"{learning:x}")
+        assert found[8][1].isLearner
+        told.append([(code, said if isinstance(said, str) else "") for code, said in found])
+    assert told[0] == told[1]
+
+
 class Grown:
     """Three nodes, and those that come later."""
 

@@ -407,7 +407,7 @@ def test_a_learner_refuses(world):
     world.group.members = Members((OTHER,), learners=(ME,))
     stream = Stream(world)
     assert stream.outcome is not None
-    assert (stream.outcome.status, stream.outcome.message) == (9, "etcdserver: rpc not supported for learner")
+    assert (stream.outcome.status, stream.outcome.message) == (14, "etcdserver: rpc not supported for learner")
 
 
 def test_a_member_that_stops_ends_its_streams(world):

@@ -40,7 +40,7 @@ CONNECTION_LOST: Final[Refusal] = (
     "etcdserver: request timed out, possibly due to connection lost",
 )
 TOO_MANY_REQUESTS: Final[Refusal] = (Status.RESOURCE_EXHAUSTED, "etcdserver: too many requests")
-NOT_FOR_LEARNERS: Final[Refusal] = (Status.FAILED_PRECONDITION, "etcdserver: rpc not supported for learner")
+NOT_FOR_LEARNERS: Final[Refusal] = (Status.UNAVAILABLE, "etcdserver: rpc not supported for learner")
 TOO_LARGE: Final[Refusal] = (Status.INVALID_ARGUMENT, "etcdserver: request is too large")
 
 Pack = Callable[[Packer, Any, Any], bytes | Refusal]

@@ -111,9 +111,10 @@ class KV:
             self._propose(asked, _Put(self.member, self._put, call).answered)
 
     def _put_refusal(self, call: ServerCall, ask: Any, message: bytes) -> Refusal | None:
-        if not ask.key:
-            return _NO_KEY
-        return TOO_LARGE if len(message) > self._largest else self.member.gate(call)
+        refusal = self.member.gate(call)
+        if refusal is not None or (ask.key and len(message) <= self._largest):
+            return refusal
+        return TOO_LARGE if ask.key else _NO_KEY
 
     def range(self, call: ServerCall, message: bytes) -> None:
         """Read one key or many."""
@@ -123,7 +124,7 @@ class KV:
         except DecodeError as error:
             refuse(call, self._range, malformed(error))
             return
-        refusal = self.member.gate(call, ask.serializable) if ask.key else _NO_KEY
+        refusal = self.member.gate(call, ask.serializable) or (None if ask.key else _NO_KEY)
         if refusal is not None:
             refuse(call, self._range, refusal)
         elif ask.serializable:

@@ -9,7 +9,8 @@ from google.protobuf.message import DecodeError
 from ostraka.api import etcd
 from ostraka.database.commands import Inspect, Overview
 from ostraka.errors import NotLeader, OstrakaError, Overloaded, Refused, StorageError
-from ostraka.server.calls import SERVER_STOPPED, Refusal, Waiting, finish, immediate, malformed, opened, refuse
+from ostraka.model.ids import NodeId
+from ostraka.server.calls import SERVER_STOPPED, Refusal, Tally, Waiting, finish, immediate, malformed, opened, refuse
 from ostraka.server.member import Member
 from ostraka.server.version import SERVER_VERSION
 from ostraka.transport.http2.errors import Status
@@ -76,7 +77,7 @@ class Maintenance:
         if refusal is not None:
             refuse(call, tally, refusal)
         else:
-            member.group.transfer_leadership(target, _Moving(member, tally, call).moved)
+            _Moving(member, tally, call, target).begin()
 
     def alarm(self, ask: Any) -> bytes | Refusal:
         """There are no alarms: nothing here raises any yet."""
@@ -108,20 +109,43 @@ class Maintenance:
 
 
 class _Moving(Waiting):
-    """Leadership is on its way to another member."""
+    """Leadership is on its way to another member. An attempt lasts an election timeout; the caller may wait longer."""
 
-    __slots__ = ()
+    __slots__ = ("target",)
 
-    def moved(self, error: OstrakaError | None) -> None:
+    def __init__(self, member: Member, tally: Tally, call: ServerCall, target: NodeId) -> None:
+        super().__init__(member, tally, call)
+        self.target = target
+
+    def begin(self) -> None:
+        """Hand over, unless it was done before, or nobody waits any more."""
+        group = self.member.group
+        if self not in self.member.waiting:
+            return
+        if group.leader == self.target:
+            self._end(None)
+        elif group.role == "leader":
+            group.transfer_leadership(self.target, self._moved)
+        else:
+            self._end(_TOO_LONG)
+
+    def _moved(self, error: OstrakaError | None) -> None:
         """It has arrived, or the attempt is over."""
+        if error is None or self.member.group.leader == self.target:
+            self._end(None)
+        elif isinstance(error, NotLeader | Refused):
+            self._end(_NOT_LEADER if isinstance(error, NotLeader) else _BAD_TRANSFEREE)
+        else:
+            clock = self.member.host.clock
+            clock.call_at(clock.now() + self.member.bound // 50, self.begin)
+
+    def _end(self, refusal: Refusal | None) -> None:
         if self.ended():
             return
-        match error:
-            case None:
-                finish(self.call, self.tally, self.member.packer.header(0))
-            case NotLeader():
-                refuse(self.call, self.tally, _NOT_LEADER)
-            case Refused():
-                refuse(self.call, self.tally, _BAD_TRANSFEREE)
-            case _:
-                refuse(self.call, self.tally, _TOO_LONG, str(error))
+        if refusal is None:
+            finish(self.call, self.tally, self.member.packer.header(0))
+        else:
+            refuse(self.call, self.tally, refusal)
+
+    def lateness(self) -> Refusal:
+        return _TOO_LONG

@@ -1,4 +1,4 @@
-"""Entries out of commands, and answers out of replies."""
+"""Entries out of commands."""
 
 from __future__ import annotations
 
@@ -16,34 +16,6 @@ def entry(index: int, *batches: tuple[Request, ...], stamp: ClusterTime = 0) -> 
     return Entry(
         index, 1, stamp, Kind.REQUESTS, tuple(Batch(1, 1, number, pack(batch)) for number, batch in enumerate(batches))
     )
-
-
-def plain(reply: Any) -> Any:
-    """A reply as `reference.Reference` would give it."""
-    match reply:
-        case c.Failure():
-            return reply.message
-        case c.PutDone():
-            return ("put", reply.revision, reply.previous)
-        case c.DeleteDone():
-            return ("delete", reply.revision, reply.deleted, reply.previous)
-        case c.RangeDone():
-            return ("range", reply.revision, reply.kvs, reply.more, reply.count)
-        case c.TxnDone():
-            return ("txn", reply.revision, reply.succeeded, tuple(map(plain, reply.responses)))
-        case c.CompactDone():
-            return ("compact", reply.revision)
-        case c.LeaseGranted():
-            return ("granted", reply.revision, reply.ttl)
-        case c.LeaseRevoked():
-            return ("revoked", reply.revision)
-        case c.LeaseRenewed():
-            return ("renewed", reply.revision, reply.ttls)
-        case c.LeaseExpired():
-            return ("expired", reply.revision, reply.expired)
-        case c.LeaseLife():
-            return ("life", reply.revision, reply.remaining, reply.granted, reply.keys)
-    return reply
 
 
 class Driver:

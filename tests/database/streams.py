@@ -83,9 +83,12 @@ def transactions(operations: Any) -> Any:
 mild = mild_puts | mild_puts | mild_deletes | mild_ranges
 wild = mild | puts | ranges | st.none()
 nested = transactions(mild | transactions(mild | mild | transactions(mild)))
+one_within = transactions(mild).map(lambda txn: (txn,))
+nested |= st.builds(Txn, st.lists(compares, max_size=1).map(tuple), one_within, one_within)  # Taken either way.
 txns = transactions(mild) | nested | transactions(st.recursive(wild, transactions, max_leaves=6))
 some_lease_command = leases.map(lambda command: command)  # One choice among others, not as many as it has itself.
-commands = puts | puts | deletes | ranges | txns | txns | compacts | st.just(Sweep()) | some_lease_command
+old_ranges = st.builds(Range, given_key, st.just(b""), st.just(0), st.integers(1, 3))  # Compacted, if anything is.
+commands = puts | puts | deletes | ranges | old_ranges | txns | txns | compacts | st.just(Sweep()) | some_lease_command
 
 # Few leases, which live long enough to get keys, and then do not live long.
 lease = st.sampled_from([1, 2])

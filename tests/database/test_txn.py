@@ -12,8 +12,9 @@ from ostraka.database.commands import Compare, DeleteRange, KeyValue, Put, Range
 from ostraka.database.machine import Database
 from ostraka.database.txn import MOST_NESTED, objection, only_reads
 from ostraka.model.requests import Request
+from ostraka.simulation.reference import plain
 
-from .driving import Driver, entry, plain
+from .driving import Driver, entry
 from .tables import DictTable
 
 ABSENT = "none"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ostraka.database.commands import Range
 from ostraka.model.ids import Index, NodeId
 from ostraka.model.machine import Outcome
 from ostraka.model.requests import Entry
 from ostraka.node.group import Group
 from ostraka.simulation.multipaxos import MultiPaxosWitness
 from ostraka.simulation.raft import RaftWitness
+from ostraka.simulation.replay import Replay
 
 if TYPE_CHECKING:
     from ostraka.simulation.world import World
@@ -42,6 +44,7 @@ class Judge:
     """There is one order of entries, and every node in every life executes a part of it, without gaps, alike."""
 
     def __init__(self, world: World, engine: str) -> None:
+        self.replay: Final = Replay()
         self._world: Final = world
         self._order: Final[list[tuple[Entry, Outcome]]] = []  # As the first node that executed it did.
         self._applied: Final[dict[NodeId, Index]] = {}  # Of the present life, as the next.
@@ -78,6 +81,7 @@ class Judge:
         if entry.index == len(self._order) + 1:
             self._order.append((entry, outcome))
             self._world.note(f"entry {entry.index} of epoch {entry.epoch} decided: {len(entry.batches)} batches")
+            self.replay.entry(entry, outcome)
             self._world.workload.applied(outcome)
             if entry.members is not None:
                 self._world.census.decided(entry.members)
@@ -85,6 +89,12 @@ class Judge:
         first, its_outcome = self._order[entry.index - 1]
         assert entry == first, f"n{node} executes {entry} where another node, or an earlier life, executed {first}"
         assert outcome == its_outcome, f"n{node} executes {entry.position} to {outcome}, others to {its_outcome}"
+
+    def read(self, node: NodeId, query: Any, answer: Any) -> None:
+        """A node's machine was asked for this, and answered."""
+        group = self._world.members[node].group
+        if group is not None:
+            self.replay.read(group.applied, query, answer)
 
     def turned(self, node: NodeId, group: Group) -> None:
         """After each turn of a node."""
@@ -111,6 +121,11 @@ class Judge:
         """All have executed the same entries: then all of their state is the same."""
         states = {node: _state(self._world.members[node].group) for node in self._world.nodes}
         first = self._world.nodes[0]
+        whole = self._world.members[first].group
+        assert whole is not None, "compared when all are up"
+        last = self.replay.revision_at(self.length)
+        for revision in range(max(1, last - 20), last + 1):
+            whole.query(Range(b"\0", b"\0", revision=revision))  # Whose answer is judged.
         for node in self._world.nodes:
             for row, its_row in zip(states[node], states[first], strict=False):
                 assert row == its_row, f"after entry {self.length}, n{node} has {row} and n{first} has {its_row}"

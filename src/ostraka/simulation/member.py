@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from ostraka.database.machine import Database
 from ostraka.errors import Removed, StorageError
 from ostraka.model.engine import Consensus, Settings
 from ostraka.model.ids import MILLISECOND, Duration, NodeId, roll
-from ostraka.model.machine import Outcome
+from ostraka.model.machine import Machine, Outcome, Table
 from ostraka.model.requests import Entry, Members
 from ostraka.node.group import Group
 from ostraka.node.host import DEFAULT_GROUP, Host, Upkeep
@@ -34,6 +34,19 @@ CLUSTER: Final = 0xC1
 def peer_url(node: NodeId) -> str:
     """Where a node would be found."""
     return f"http://n{node}:2380"
+
+
+class _Judged(Database):
+    """The production machine; what it answers to queries is told to the judge."""
+
+    def __init__(self, table: Table, answered: Callable[[Any, Any], None]) -> None:
+        super().__init__(table)
+        self._answered: Final = answered
+
+    def read(self, query: Any, table: Table) -> Any:
+        answer = super().read(query, table)
+        self._answered(query, answer)
+        return answer
 
 
 class Plan:
@@ -102,7 +115,7 @@ class Member:
             host.on_failure = self._failed
             voters = Members(birth.voters)
             settings = msgspec.structs.replace(plan.settings, priority=plan.settings.priority * self.node)
-            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, Database, voters, settings)
+            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, self._machine, voters, settings)
         except OSError as error:  # The disk failed while it was read; anything worse is a bug.
             self._world.note(f"n{self.node} can't start: {error}")
             self.crash()
@@ -122,6 +135,9 @@ class Member:
         self._world.note(f"n{self.node}: {failure}")
         self.removed = isinstance(failure, Removed)
         self.post(_exit)
+
+    def _machine(self, table: Table) -> Machine:
+        return _Judged(table, partial(self._world.judge.read, self.node))
 
     def _flush(self, callback: Callable[[], None]) -> None:
         """A flush of the table takes its time, too."""

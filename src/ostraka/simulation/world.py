@@ -24,6 +24,7 @@ from ostraka.simulation.locks import Locks
 from ostraka.simulation.member import Member, Plan, peer_url
 from ostraka.simulation.misfortunes import APART, Misfortune, draw
 from ostraka.simulation.network import Wires
+from ostraka.simulation.transactions import Transactions
 from ostraka.simulation.watches import Watches
 from ostraka.simulation.workloads import Registers, Workload
 from ostraka.storage.birth import Birth
@@ -307,10 +308,15 @@ def _watches(world: World, dice: Dice) -> Watches:
     return Watches(world, world.dice("workload"))
 
 
+def _transactions(world: World, dice: Dice) -> Transactions:
+    return Transactions(world, world.dice("workload"), 2 + roll(dice, 5), (2, 5, 20)[roll(dice, 3)] * MILLISECOND)
+
+
 WORKLOADS: Final[dict[str, Callable[[World, Dice], Workload]]] = {
     "registers": _registers,
     "locks": _locks,
     "watches": _watches,
+    "transactions": _transactions,
 }
 """What a cluster is used for."""
 

@@ -1,25 +1,42 @@
-"""The database as a few dicts and lists, written to be obviously right: all states are kept whole."""
+"""The database as a few dicts and lists, written to be obviously right: all states are kept whole.
+
+It judges the machine in tests and every simulated run (`simulation.replay`), and shares nothing with it but the names
+of commands.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
 from ostraka.database.commands import (
     Compact,
+    CompactDone,
     Compare,
+    DeleteDone,
     DeleteRange,
+    Failure,
     KeyValue,
     LeaseExpire,
+    LeaseExpired,
     LeaseGrant,
+    LeaseGranted,
+    LeaseLife,
     LeaseRenew,
+    LeaseRenewed,
     LeaseRevoke,
+    LeaseRevoked,
     LeaseTimeToLive,
     Put,
+    PutDone,
     Range,
+    RangeDone,
     Txn,
+    TxnDone,
 )
+from ostraka.model.ids import SECOND, ClusterTime
 
 State = dict[bytes, KeyValue]
 COMPACTED = "etcdserver: mvcc: required revision has been compacted"
@@ -37,17 +54,19 @@ class Reference:
 
     def __init__(self) -> None:
         self.states: dict[int, State] = {1: {}}
+        self.revision = 1  # Of the last state.
         self.events: list[tuple[int, bytes, KeyValue | None, KeyValue | None]] = []
         self.compacted = -1
-        self.second = 0  # What the clock shows when a command comes.
-        self.leases: dict[int, tuple[int, int]] = {}  # The TTL, and the second in which it is due.
+        self.now: ClusterTime = 0  # When a command comes.
+        self.leases: dict[int, tuple[int, ClusterTime]] = {}  # The TTL in seconds, and when it is due.
         self.work: State = {}  # The state that a command makes of the last one,
         self.done: list[Any] = []  # and the events by which.
 
-    @property
-    def revision(self) -> int:
-        """Of the last state."""
-        return max(self.states)
+    def as_of(self, revision: int, compacted: int) -> Reference:
+        """As it was then. To be asked only what changes nothing."""
+        then = copy.copy(self)
+        then.revision, then.compacted = revision, compacted
+        return then
 
     @property
     def next(self) -> int:
@@ -67,9 +86,13 @@ class Reference:
             return error
         answer = self.run(command, self.decide(command) if isinstance(command, Txn) else None)
         if self.done:
-            self.states[self.revision + 1] = self.work
+            self.become(self.work)
             self.events += self.done
         return answer
+
+    def become(self, state: State) -> None:
+        self.revision += 1
+        self.states[self.revision] = state
 
     def compact(self, ask: Compact) -> Any:
         if ask.revision <= self.compacted:
@@ -89,7 +112,7 @@ class Reference:
                 if ask.id in self.leases:
                     return LEASE_EXISTS
                 ttl = max(ask.ttl, 1)
-                self.leases[ask.id] = (ttl, self.second + ttl)
+                self.leases[ask.id] = (ttl, self.now + ttl * SECOND)
                 return ("granted", self.revision, ttl)
             case LeaseRevoke():
                 if ask.id not in self.leases:
@@ -99,26 +122,27 @@ class Reference:
             case LeaseRenew():
                 ttls = tuple(self.leases[each][0] if each in self.leases else 0 for each in ask.ids)
                 for each in set(ask.ids) & set(self.leases):
-                    self.leases[each] = (self.leases[each][0], self.second + self.leases[each][0])
+                    self.leases[each] = (self.leases[each][0], self.now + self.leases[each][0] * SECOND)
                 return ("renewed", self.revision, ttls)
             case LeaseExpire():
-                due = [each for each in dict.fromkeys(ask.ids) if self.leases.get(each, (0, 1 << 62))[1] <= self.second]
+                known = [each for each in dict.fromkeys(ask.ids) if each in self.leases]
+                due = [each for each in known if self.leases[each][1] <= self.now]
                 for each in due:
                     self.end(each)
                 return ("expired", self.revision, tuple(due))
             case _:
                 if ask.id not in self.leases:
                     return ("life", self.revision, -1, 0, ())
-                ttl, due = self.leases[ask.id]
+                ttl, end = self.leases[ask.id]
                 keys = tuple(sorted(key for key, pair in self.work.items() if pair.lease == ask.id and ask.keys))
-                return ("life", self.revision, max(due - self.second, 0), ttl, keys)
+                return ("life", self.revision, max(end - self.now, 0) // SECOND, ttl, keys)
 
     def end(self, lease: int) -> None:
         del self.leases[lease]
         state, revision = dict(self.states[self.revision]), self.revision + 1
         gone = [state.pop(key) for key in sorted(state) if state[key].lease == lease]
         if gone:
-            self.states[revision] = state
+            self.become(state)
             self.events += [(revision, pair.key, pair, None) for pair in gone]
 
     # What is wrong with a command in the present state.
@@ -300,3 +324,31 @@ def within(key: bytes, start: bytes, range_end: bytes) -> bool:
     if range_end == b"\0":
         return key >= start
     return start <= key < range_end
+
+
+def plain(reply: Any) -> Any:
+    """A reply of the machine as the reference would give it."""
+    match reply:
+        case Failure():
+            return reply.message
+        case PutDone():
+            return ("put", reply.revision, reply.previous)
+        case DeleteDone():
+            return ("delete", reply.revision, reply.deleted, reply.previous)
+        case RangeDone():
+            return ("range", reply.revision, reply.kvs, reply.more, reply.count)
+        case TxnDone():
+            return ("txn", reply.revision, reply.succeeded, tuple(map(plain, reply.responses)))
+        case CompactDone():
+            return ("compact", reply.revision)
+        case LeaseGranted():
+            return ("granted", reply.revision, reply.ttl)
+        case LeaseRevoked():
+            return ("revoked", reply.revision)
+        case LeaseRenewed():
+            return ("renewed", reply.revision, reply.ttls)
+        case LeaseExpired():
+            return ("expired", reply.revision, reply.expired)
+        case LeaseLife():
+            return ("life", reply.revision, reply.remaining, reply.granted, reply.keys)
+    return reply

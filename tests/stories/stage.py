@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
+from ostraka.consensus.multipaxos.invariants import Invariants as InvariantsOfPaxos
+from ostraka.consensus.multipaxos.replica import Replica as PaxosReplica
 from ostraka.consensus.raft import RAFT
 from ostraka.consensus.raft.invariants import Invariants
 from ostraka.consensus.raft.replica import Replica
@@ -100,7 +103,7 @@ class Stage:
     `other` are settings by name.
 
     It checks after each step what every engine owes: one leader for an epoch, one entry for an index,
-    no batch executed twice, no token ended twice, no message before its save; and of Raft all its invariants.
+    no batch executed twice, no token ended twice, no message before its save; and of the engine all its invariants.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class Stage:
         self.decided: dict[Index, Entry] = {}
         self.executed: dict[tuple[int, int, int], Index] = {}
         self.leader_of: dict[int, NodeId] = {}
-        self.invariants = Invariants()
+        self.invariants: Any = InvariantsOfPaxos() if engine.name == "multipaxos" else Invariants()
         start = (genesis(Members(tuple(range(1, nodes + 1)))), ())
         self.nodes = {n: Node(n, FixedDice(n / 10), start, start) for n in range(1, nodes + 1)}
         for n in range(nodes + 1, nodes + spare + 1):  # They belong to nobody yet.
@@ -199,7 +202,7 @@ class Stage:
         if now.role == "leader":
             first = self.leader_of.setdefault(now.epoch, node.id)
             assert first == node.id, f"epoch {now.epoch}: n{first} and n{node.id} both lead"
-        if isinstance(node.replica, Replica):
+        if isinstance(node.replica, Replica | PaxosReplica):
             self.invariants.observe(node.replica)
         assert now.commit <= now.last, f"n{node.id} takes {now.commit} as committed, and has {now.last}"
         if before is not None:

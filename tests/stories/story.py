@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ostraka.consensus.multipaxos.replica import Replica as PaxosReplica
 from ostraka.model import events as ev
 from ostraka.model.engine import Status
 from ostraka.model.ids import MILLISECOND, Index, NodeId, Token
@@ -214,6 +215,8 @@ class Story(Stage):
     def entries(self, n: NodeId) -> tuple[Entry, ...]:
         """The node's log, as far as it is kept."""
         log: Any = self.nodes[n].replica.log  # type: ignore[attr-defined]  # Every engine has one; none promises it.
+        if isinstance(self.nodes[n].replica, PaxosReplica):
+            return tuple(pvalue.value for pvalue in log.after(log.base))
         return tuple(log.entries(log.first, log.last.index))
 
     def log(self, n: NodeId) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ostraka.consensus.multipaxos.messages import Ballot
 from ostraka.model.ids import Position
 from ostraka.model.requests import Batch, Entry, Kind, Members, SnapshotMeta, unpack
 
@@ -42,6 +43,8 @@ def words(value: Any) -> str:
     match value:
         case Position():
             return f"{value.epoch}.{value.index}"
+        case Ballot():
+            return f"{value.round}.{value.node}"
         case Entry():
             said = cargo(value)
             return f"{words(value.position)} " + (f'"{said}"' if value.kind == Kind.REQUESTS else said)

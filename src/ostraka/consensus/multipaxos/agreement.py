@@ -7,7 +7,8 @@ Words:    to take in is to accept a batch from a caller's node; to propose is to
 Departs:  a value holds all batches that gathered meanwhile. Values are chosen in any order, and handed on in order. A
           value keeps the round and the stamp that it was first proposed with; where it is handed on, both are raised to
           those of the one before it, so that neither goes back along the log.
-Evidence: tests/consensus/test_engine_contract.py, invariants.OneValueChosen.
+Evidence: tests/consensus/multipaxos/test_agreement.py, tests/stories/multipaxos/test_slots.py,
+          tests/consensus/test_engine_contract.py, invariants.OneValueChosen.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Words:    a state is what the state machine is after the slot that its meta name
 Departs:  compaction follows what the state machine has made durable, but never takes the last α slots, whose
           configurations may not be in force. A state comes with the configurations that decide after it; they are
           durable before it is installed. An install never lowers a promise, nor removes what was accepted after it.
-Evidence: tests/consensus/test_engine_contract.py.
+Evidence: tests/stories/multipaxos/test_slots.py,
+          tests/consensus/test_engine_contract.py.
 """
 
 from __future__ import annotations

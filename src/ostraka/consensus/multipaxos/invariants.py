@@ -4,7 +4,7 @@ Follows:  Lamport, "Paxos Made Simple" (2001), §2.1, §2.2 (P1, P2c); van Renes
           Complex" (2015), §2.2, §2.3 (invariants A1 to A5, C1, C2, L1, L2).
 Words:    to observe is to look at one replica after its turn. A replica in a new life is a new object.
 Departs:  nothing.
-Evidence: tests/consensus/test_engine_contract.py.
+Evidence: tests/consensus/multipaxos/test_invariants.py breaks each of them.
 
 Observers see only what has changed since they last looked at that replica, so they can run after each turn of a long
 simulation. They must see every turn.

@@ -7,7 +7,8 @@ Words:    to canvass is to ask whether enough members would promise; leader stic
 Departs:  whoever is connected to a quorum can lead, however little of the log it has: phase 1 brings it the log. That,
           stickiness, and leaders that give up without a quorum, is what Omni-Paxos' ballot leader election is for. One
           round is promised to one member only, so that a round, our epoch, names one leader.
-Evidence: tests/consensus/test_engine_contract.py.
+Evidence: tests/consensus/multipaxos/test_leadership.py, tests/stories/multipaxos/test_elections.py,
+          tests/consensus/test_engine_contract.py.
 """
 
 from __future__ import annotations

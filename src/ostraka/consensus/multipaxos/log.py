@@ -4,7 +4,8 @@ Follows:  van Renesse and Altinbuken, "Paxos Made Moderately Complex" (2015), §
           only the pvalue with the highest ballot of a slot matters), §4.2 (garbage collection).
 Words:    the base is the last slot that is forgotten: all up to it is in the state machine's durable state.
 Departs:  nothing.
-Evidence: tests/consensus/test_engine_contract.py.
+Evidence: tests/consensus/multipaxos/test_log.py,
+          tests/consensus/test_engine_contract.py.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Words:    a configuration is scheduled once it is chosen, and in force once the 
           to be chosen. A slot has one configuration, so old and new may have nobody in common.
 Departs:  a voter that is new is a learner first. When a configuration waits, the leader fills the slots up to it with
           no-ops. A leader that the configuration in force doesn't have hands over.
-Evidence: tests/consensus/test_engine_contract.py.
+Evidence: tests/stories/multipaxos/test_members.py,
+          tests/consensus/test_engine_contract.py.
 
 Why a leader prepares again for a configuration that comes later: a leader of a lower ballot may have had it chosen,
 too, and proposed in its slots to members who never promised the higher ballot. So no slot is proposed before a phase 1

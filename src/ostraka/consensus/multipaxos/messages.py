@@ -7,7 +7,7 @@ Words:    a slot is an index of the log; a pvalue is a value accepted in a slot 
 Departs:  Prepare and Promise are for all slots at once. An Accept carries the values of several slots, and, without
           any, is a heartbeat; it tells how far everything is chosen. An acceptor answers for all slots of a message. A
           refusal names the ballot that was promised instead (PMMC's p1b and p2b do both).
-Evidence: tests/consensus/test_engine_contract.py.
+Evidence: tests/consensus/multipaxos/test_messages.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Follows:  Lamport, "Paxos Made Simple" (2001), §2.5; Chandra et al., "Paxos Made Live" (2007), §5.1, §5.5.
 Words:    `applied` is what the state machine's durable state is a state of.
 Departs:  which slots are chosen is not recorded: the applied state is a chosen prefix, and the rest is learnt again.
-Evidence: tests/consensus/test_engine_contract.py.
+Evidence: tests/consensus/multipaxos/test_restore.py,
+          tests/consensus/test_engine_contract.py.
 
 Why what it returns is right. Records are released only below a slot that the state machine had made durable, so all
 that was accepted after the applied slot is among them. A record of a slot replaces the one before: it was saved later,

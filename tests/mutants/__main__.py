@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .catalogue import CATALOGUES, ROOT, Mutant, load
+from .catalogue import CATALOGUES, ROOT, Mutant, load, page_of
 
 UNASKED = 20
 """So many seeds are tried where the catalogue does not say that the simulator finds it: for the table only."""
@@ -28,7 +28,6 @@ UNASKED = 20
 PATIENCE = 240
 """Seconds for one mutant. One that never ends is found, if its tests have failed before."""
 
-PAGE = ROOT / "docs/protocols/raft.md"
 BEGIN, END = (
     "<!-- mutants: `make mutants WRITE=1` writes these lines, NAMES=... only some of them -->",
     "<!-- mutants end -->",
@@ -107,24 +106,24 @@ def row(verdict: Verdict) -> str:
     return f"| `{mutant.name}` | {mutant.rule} ({mutant.source}) | {traps} | {tests} | {verdict.simulator} |"
 
 
-def write(verdicts: list[Verdict]) -> None:
-    """Put their rows into the page. Those of mutants that were not tried stay, those of mutants that are gone go."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+def write(page: Path, listed: list[Mutant], verdicts: list[Verdict]) -> None:
+    """Put the verdicts into the page's table. Mutants that were not tried keep their rows; those not listed go."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     old, after = rest.split(END)
     rows = {name[1]: line for line in old.splitlines() if (name := re.match(r"\| `(\w+)` \|", line))}
     rows |= {verdict.mutant.name: row(verdict) for verdict in verdicts}
-    table = [rows[mutant.name] for mutant in load(*CATALOGUES) if mutant.name in rows]
+    table = [rows[mutant.name] for mutant in listed if mutant.name in rows]
     found = sum("| seed " in line for line in table)
     head = f"{len(table)} mutants. The tests named find every one of them; the simulator finds {found} by itself."
     columns = "| Mutant | The rule that it breaks | Trap | Found by | Simulator |\n|---|---|---|---|---|"
     text = "\n".join([BEGIN, "", head, "", columns, *table, "", END])
-    PAGE.write_text(f"{before}{text}{after}", encoding="utf-8")
+    page.write_text(f"{before}{text}{after}", encoding="utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Try mutants of the code.")
     parser.add_argument("names", nargs="*", help="which mutants; all if none is named")
-    parser.add_argument("--write", action="store_true", help=f"write their rows into {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help="write their rows into the pages in docs/protocols")
     parser.add_argument("--tests", action="store_true", help="run their tests only, not the simulator")
     options = parser.parse_args()
     if options.write and options.tests:
@@ -146,7 +145,8 @@ def main() -> int:
     seconds = time.monotonic() - began
     print(f"{len(verdicts)} mutants in {seconds:.0f} s, {len(survivors)} survive {' '.join(survivors)}")
     if options.write and not survivors:
-        write(verdicts)
+        for page in {page_of(catalogue) for catalogue in CATALOGUES}:
+            write(page, load(*(each for each in CATALOGUES if page_of(each) == page)), verdicts)
     return 1 if survivors else 0
 
 

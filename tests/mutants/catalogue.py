@@ -1,6 +1,7 @@
 """Mutants: slips put into the production code, one at a time, to see whether a test or the simulator notices.
 
-They stand in the `.toml` files here, each under the name of the slip:
+They stand in the `.toml` files here, each under the name of the slip. A file is named after the protocol whose page in
+docs/protocols shows its mutants; those of other files are shown with Raft's.
 
     rule         what the code does right as it is, in one sentence
     source       where that rule stands
@@ -23,6 +24,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src"
 CATALOGUES = sorted(Path(__file__).parent.glob("*.toml"))
+
+
+def page_of(catalogue: Path) -> Path:
+    """The page that shows the mutants of this file."""
+    own = ROOT / f"docs/protocols/{catalogue.stem}.md"
+    return own if own.exists() else ROOT / "docs/protocols/raft.md"
 
 
 @dataclass(frozen=True)

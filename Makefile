@@ -35,6 +35,7 @@ bench: install
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/clients.py
 
+# The differential test's million requests take about half an hour on two cores that are free.
 soak: install
 	OSTRAKA_SEEDS=20000 $(BIN)/pytest -n 2 --timeout 7200 tests/simulation tests/consensus
 	OSTRAKA_DIFFERENTIAL=1000000 $(BIN)/pytest tests/differential tests/server/test_gateway_against_etcd.py

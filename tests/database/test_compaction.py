@@ -218,3 +218,18 @@ def test_a_key_made_and_deleted_many_times_leaves_nothing(store: Driver) -> None
     finish(store)
     assert history(store) == [(102, b"other")]
     assert not [key for key in store.table.rows if key.startswith(b"vlock")]
+
+
+def test_a_restart_after_all_is_compacted_keeps_the_revision(store: Driver) -> None:
+    """No key is left: a store that counted on from its keys would go back."""
+    put(store, b"a", b"b")
+    store.do(DeleteRange(b"a", b"c"))
+    revision = store.do(Compact(4)).revision
+    store.do(Put(b"c"))
+    store.do(DeleteRange(b"c"))
+    store.do(Compact(6))
+    finish(store)
+    assert revision == 4 and not list(store.table.scan(b"c", b"d"))
+    again = DictTable(store.table.rows)
+    overview = Database(again).read(c.Inspect(), again)
+    assert (overview.revision, overview.compact_revision) == (6, 6)

@@ -7,7 +7,23 @@ from typing import Any
 import pytest
 
 from ostraka.database import mvcc
-from ostraka.database.commands import Code, DeleteRange, Failure, KeyValue, Put, Range, encode
+from ostraka.database.commands import (
+    AddMember,
+    ClusterVersion,
+    Code,
+    DeleteRange,
+    Failure,
+    Found,
+    KeyValue,
+    LeaseExpire,
+    LeaseGrant,
+    LeaseRenew,
+    LeaseTimeToLive,
+    Put,
+    Range,
+    RegisterSession,
+    encode,
+)
 from ostraka.model.requests import Request
 from ostraka.simulation.reference import Reference, plain
 
@@ -43,6 +59,23 @@ def test_what_changes_nothing_makes_no_revision(store: Driver) -> None:
     assert store.do(Put(b"")).code == Code.INVALID_ARGUMENT
     assert store.do(Range(b"a")).revision == 2
     assert store.read(key=b"a").revision == 2
+
+
+def test_leases_sessions_and_members_make_no_revision(store: Driver) -> None:
+    put(store, (b"a", b"1"))
+    for command in (
+        LeaseGrant(1, 60),
+        LeaseRenew((1,)),
+        LeaseExpire((1,)),
+        LeaseTimeToLive(1),
+        RegisterSession(7),
+        Found(((5, ("http://e:2380",)),)),
+        AddMember(6, ("http://f:2380",), False),
+        ClusterVersion(1),
+    ):
+        assert not isinstance(store.do(command), Failure), command
+        assert store.read(key=b"a").revision == 2, command
+    assert store.do(Put(b"a", lease=1)).revision == 3
 
 
 def test_a_key_made_anew_begins_anew(store: Driver) -> None:

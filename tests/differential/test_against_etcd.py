@@ -60,7 +60,15 @@ REACHABLE = (
     "grpc: received message larger than max",
     "grpc: error unmarshalling request",
 )
-"""Without quotas, users and other members, no more can be reached through these services."""
+"""All that a server of one member answers through these services. What else clients know of them can't be reached:
+
+- `invalid sort option`: etcd came to refuse it after this version (tests/database/test_mvcc.py has ours);
+- `database space exceeded` takes a quota that is used up, `corrupt cluster` an alarm, `too many requests` a queue of
+  thousands;
+- `permission denied`, `invalid auth token` and all about users and roles take users;
+- `no leader`, `leader changed`, `not leader`, `request timed out` and `rpc not supported for learner` take a majority
+  that is gone, or other members (tests/server/test_services.py, tests/process).
+"""
 
 
 @pytest.fixture

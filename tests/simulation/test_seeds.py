@@ -59,7 +59,7 @@ OTHERS_SEE = (
 )
 
 
-@pytest.mark.parametrize("workload", ["registers", "locks", "watches"])
+@pytest.mark.parametrize("workload", ["registers", "locks", "watches", "transactions"])
 @pytest.mark.parametrize("engine", OTHERS)
 def test_other_engines_lose_nothing(engine: str, workload: str) -> None:
     """The same clusters, misfortunes and workloads."""

@@ -68,7 +68,9 @@ def trial(mutant: Mutant, simulator: bool = True) -> Verdict:
     """Plant it, and run its tests and the simulator over it."""
     began = time.monotonic()
     seeds = (mutant.seeds or UNASKED) if simulator else 0
-    asked = json.dumps({"tests": mutant.tests, "seeds": seeds, "misfortunes": mutant.misfortunes})
+    asked = json.dumps(
+        {"engine": mutant.engine, "tests": mutant.tests, "seeds": seeds, "misfortunes": mutant.misfortunes}
+    )
     with tempfile.TemporaryDirectory(prefix="mutant-") as place:
         try:
             mutant.plant(Path(place))

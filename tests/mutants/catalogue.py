@@ -5,7 +5,7 @@ docs/protocols shows its mutants; those of other files are shown with Raft's.
 
     rule         what the code does right as it is, in one sentence
     source       where that rule stands
-    traps        which of the known traps of Raft's implementations it is (docs/protocols/raft.md numbers them)
+    traps        which of the known traps of the engine's implementations it is (docs/protocols/raft.md numbers Raft's)
     file         the module, below src/ostraka
     old, new     the text to replace, which must be there once, and what takes its place
     tests        all of these must fail: tests by their pytest ids, scenes by their files
@@ -46,6 +46,11 @@ class Mutant:
     traps: tuple[int, ...] = ()
     seeds: int = 0
     misfortunes: tuple[str, ...] = ()
+
+    @property
+    def engine(self) -> str:
+        """Which engine the simulator runs."""
+        return "multipaxos" if self.file.startswith("consensus/multipaxos/") else "raft"
 
     def mutated(self) -> str:
         """The module's text with the slip in it. Raises ValueError if the place is not there, or there twice."""

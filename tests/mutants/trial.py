@@ -1,6 +1,7 @@
-"""One mutant's trial, in a process of its own that imports the mutated code: which tests fail, and which seed.
+r"""One mutant's trial, in a process of its own that imports the mutated code: which tests fail, and which seed.
 
-    PYTHONPATH=where/it/was/planted python -m tests.mutants.trial '{"tests": [...], "seeds": 40, "misfortunes": []}'
+    PYTHONPATH=where/it/was/planted python -m tests.mutants.trial \
+        '{"engine": "raft", "tests": [...], "seeds": 40, "misfortunes": []}'
 
 The last line of its output is the verdict, as JSON.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import ostraka
+from ostraka.consensus.engines import ENGINES
 from ostraka.simulation import misfortunes
 from ostraka.simulation.world import SeedFailed, World
 
@@ -50,12 +52,12 @@ def failing(tests: list[str]) -> list[str]:
     return [test for test in tests if test in watch.failed]
 
 
-def first_failing_seed(seeds: int, kinds: list[str]) -> int | None:
+def first_failing_seed(engine: str, seeds: int, kinds: list[str]) -> int | None:
     """The first seed that fails, None if none of them does."""
     wanted = [getattr(misfortunes, kind) for kind in kinds] or None
     for seed in range(seeds):
         try:
-            World(seed, misfortunes=wanted).run()
+            World(seed, consensus=ENGINES[engine], misfortunes=wanted).run()
         except SeedFailed:
             return seed
     return None
@@ -66,7 +68,7 @@ def main() -> None:
     failed = failing(asked["tests"])
     sys.stdout.write(json.dumps({"failed": failed}) + "\n")  # Said now, should the simulator never end.
     sys.stdout.flush()
-    seed = first_failing_seed(asked["seeds"], asked["misfortunes"])
+    seed = first_failing_seed(asked["engine"], asked["seeds"], asked["misfortunes"])
     sys.stdout.write(json.dumps({"failed": failed, "seed": seed, "code": ostraka.__file__}) + "\n")
 
 

@@ -21,7 +21,7 @@ from ostraka.model.effects import Commit
 from ostraka.model.events import Saved
 from ostraka.model.requests import Members
 
-from .lone import Lone, pvalue, value
+from .lone import THREE, Lone, pvalue, value
 
 A, B, C = (1, 1), (1, 2), (2, 1)
 
@@ -62,6 +62,12 @@ def test_an_acceptance_waits_for_its_save() -> None:
         Voted(pvalue(1, (1, 2), b"a")),
         Voted(pvalue(2, (1, 2), b"b")),
     )
+
+
+def test_an_acceptance_waits_for_its_save_though_its_ballot_was_promised_before() -> None:
+    lone = Lone([HardState(Ballot(1, 2), ((0, THREE),))])
+    lone.receive(2, Accept(Ballot(1, 2), (value(1, b"a"),), 0, 0))
+    assert lone.records() == (Voted(pvalue(1, (1, 2), b"a")),) and lone.sends(Accepted)[0].after == 1
 
 
 def test_nothing_is_accepted_below_the_promise() -> None:

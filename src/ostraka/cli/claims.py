@@ -52,8 +52,7 @@ def lock(arguments: Sequence[str]) -> int:
         ):
             if command:
                 return run(command, held)
-            _tell(options.output, held)
-            return hold(held)
+            return hold(held, options.output)
     except OstrakaError as error:
         return failed(error)
 
@@ -76,15 +75,15 @@ def elect(arguments: Sequence[str]) -> int:
                         _tell_leader(options.output, leader)
                 return DONE
             with election.campaign(os.fsencode(options.value)) as leadership:
-                _tell(options.output, leadership, options.value)
-                return hold(leadership)
+                return hold(leadership, options.output, options.value)
     except OstrakaError as error:
         return failed(error)
 
 
-def hold(claim: Lock | Leadership) -> int:
-    """Until it is lost, or we are asked to end."""
+def hold(claim: Lock | Leadership, output: str | None, value: str | None = None) -> int:
+    """Say that it is ours, and keep it until it is lost, or we are asked to end."""
     try:
+        _tell(output, claim, value)
         claim.lost.wait()
     except KeyboardInterrupt:
         return DONE

@@ -8,6 +8,7 @@ An error answers the caller's only question: did it happen?
     │   ├── MembersChanged   the members are others by now, or are being changed
     │   ├── NotCaughtUp      the member that is to vote, or to lead, lags behind
     │   ├── Overloaded       a queue is full; the message names which, its size and its bound
+    │   ├── Refilling        this member gets its log back from the others after damage to its disk
     │   ├── Refused          the request itself is wrong, or this state of the database does not allow it
     │   │   ├── Compacted, FutureRevision, KeyNotFound, DuplicateKey, TooManyOperations, TooLarge,
     │   │   │   LeaseNotFound, LeaseExists, PermissionDenied, Unauthenticated, NotSupported
@@ -19,6 +20,7 @@ An error answers the caller's only question: did it happen?
     ├── EventsLost           a watch had to skip revisions that were compacted
     ├── StorageError         the data directory
     │   ├── Corruption       durable bytes are damaged
+    │   │   └── MissingEntries  the log does not go on from the state
     │   ├── NewerFormat      written by a newer version; left untouched
     │   ├── Removed          belongs to a member that was removed from its cluster
     │   ├── WrongIdentity    belongs to another cluster or member
@@ -49,6 +51,10 @@ class NotCaughtUp(NotExecuted):
 
 class Overloaded(NotExecuted):
     """A bounded queue is full. Try again later."""
+
+
+class Refilling(NotExecuted):
+    """This member's disk was damaged, and it gets its log back from the others: ask another member."""
 
 
 class Refused(NotExecuted):
@@ -137,6 +143,10 @@ class StorageError(OstrakaError):
 
 class Corruption(StorageError):
     """Bytes that were durable are damaged; the message names file and offset."""
+
+
+class MissingEntries(Corruption):
+    """The log does not go on from the state: entries between them are missing."""
 
 
 class NewerFormat(StorageError):

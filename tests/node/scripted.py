@@ -93,8 +93,9 @@ class ManualDisk:
         del self.files[name][at:]
         return ManualFile(self, self.files[name])
 
-    def read(self, name: str) -> bytes:
-        return bytes(self.files[name])
+    def read(self, name: str, size: int = -1) -> bytes:
+        content = bytes(self.files[name])
+        return content if size < 0 else content[:size]
 
     def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
         self.reading.append(lambda: done(bytes(self.files[name][offset : offset + size]), None))
@@ -170,6 +171,9 @@ class ScriptedEngine:
         self.applied_at_start = 0
         self.members, self.configured = MEMBERS, 0
         self.everyone: tuple[int, ...] = ()  # If others may come to count, too.
+        self.hard = Note("carried")
+        self.refilling = False  # As it was made.
+        self.still_refilling = False
 
     def step(self, events: Sequence[Event], now: int) -> list[Effect]:
         self.happened += events
@@ -178,12 +182,11 @@ class ScriptedEngine:
         return self.script.pop(0) if self.script else []
 
     def status(self) -> Status:
-        return Status(
-            1, "leader", 1, 1, 1, 0, 0, 0, self.members, self.everyone or self.members.everyone(), self.configured
-        )
+        everyone = self.everyone or self.members.everyone()
+        return Status(1, "leader", 1, 1, 1, 0, 0, 0, self.members, everyone, self.configured, self.still_refilling)
 
     def hard_state(self) -> tuple[Record, ...]:
-        return (Note("carried"),)
+        return (self.hard,)
 
 
 class Echo:
@@ -209,13 +212,22 @@ class Echo:
 class Scene:
     """One host with one scripted group. `disk` and `store` may be those of an earlier scene: a restart."""
 
-    def __init__(self, disk: ManualDisk | None = None, store: MemoryStore | None = None, **upkeep: int) -> None:
+    def __init__(
+        self,
+        disk: ManualDisk | None = None,
+        store: MemoryStore | None = None,
+        members: Members = MEMBERS,
+        refills: bool = True,
+        **upkeep: int,
+    ) -> None:
         self.clock = ManualClock()
         self.disk = disk or ManualDisk()
         self.store = store or MemoryStore(self.clock.call_soon)
         self.network = ManualNetwork()
         self.engine = ScriptedEngine()
+        self.refills = refills
         self.failures: list[Exception] = []
+        self.said: list[str] = []
         self.host = Host(
             identity=Identity(7, 1, 100),
             clock=self.clock,
@@ -223,18 +235,20 @@ class Scene:
             store=self.store,
             network=self.network,
             dice=random.Random(1),
-            addresses={1: "http://one", 2: "http://two", 3: "http://three"},
+            addresses={member: f"http://{member}" for member in members.voters},
             upkeep=Upkeep(**upkeep),
+            say=self.said.append,
         )
         self.host.on_failure = self.failures.append
-        consensus = Consensus("scripted", Word, Note, self._restore)
-        self.group: Group = self.host.open_group(1, consensus, Echo, MEMBERS, Settings())
+        consensus = Consensus("scripted", Word, Note, self._restore, self.refills)
+        self.group: Group = self.host.open_group(1, consensus, Echo, members, Settings())
         self.host.start()
         self.clock.run()
 
-    def _restore(self, me, settings, dice, sign, records, applied, now):  # type: ignore[no-untyped-def]
+    def _restore(self, me, settings, dice, sign, records, applied, now, refilling):  # type: ignore[no-untyped-def]
         self.engine.records = records
         self.engine.applied_at_start = applied.index
+        self.engine.refilling = self.engine.still_refilling = refilling
         return self.engine
 
     def does(self, *effects: Effect) -> None:

@@ -19,7 +19,7 @@ from ostraka.model import effects, events
 from ostraka.model.effects import Named, Why
 from ostraka.model.ids import SECOND
 from ostraka.model.requests import Members, Request, SnapshotMeta
-from ostraka.node.group import APPLIED, Descriptor
+from ostraka.node.stored import APPLIED, Descriptor
 from ostraka.transport import wire
 from ostraka.transport.network import Channel
 from tests.node.scripted import MEMBERS, Note, Scene, Word, entry

@@ -150,7 +150,14 @@ def newer_table(data: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make_newer", [newer_segment, newer_identity, newer_table])
+def newer_hard_state(data: Path) -> Path:
+    path = data / "hard-state"
+    text = path.read_bytes()[:-9].replace(b"hard-state 1", b"hard-state 99")
+    path.write_bytes(text + b"%08x\n" % google_crc32c.value(text))
+    return path
+
+
+@pytest.mark.parametrize("make_newer", [newer_segment, newer_identity, newer_hard_state, newer_table])
 def test_a_directory_of_a_newer_version(start: Start, make_newer: Callable[[Path], Path]) -> None:
     cluster = one_with_data(start)
     data = cluster.nodes[0].data
@@ -158,10 +165,7 @@ def test_a_directory_of_a_newer_version(start: Start, make_newer: Callable[[Path
     before = bytes_of(data)
     said = refusal(cluster)
     assert f"{path.name} has format 99" in said or f"{path} has format 99" in said, said
-    after = bytes_of(data)
-    if make_newer is newer_segment:  # Its table is ours to open: RocksDB then changes files of its own.
-        before, after = ({name: each[name] for name in each if "/table/" not in name} for each in (before, after))
-    assert after == before, "it was to be left untouched"
+    assert bytes_of(data) == before, "it was to be left untouched"
 
 
 def flip(path: Path, *offsets: int) -> None:

@@ -101,6 +101,7 @@ class ScriptedGroup:
         """`clock` stamps the entries."""
         self.clock = clock
         self.leader = ME
+        self.refilling = ""
         self.epoch = 3
         self.changes: list[tuple[Members, Carried, Members | None]] = []
         self.transfers: list[tuple[int, Carried]] = []

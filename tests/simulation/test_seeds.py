@@ -20,9 +20,11 @@ SEEDS = int(os.environ.get("OSTRAKA_SEEDS", "300"))
 CHUNK = max(100, SEEDS // 40)
 MUST_SEE = (
     "a conflict truncation",
+    "a last copy",
     "a snapshot install",
     "a torn tail cut",
     "an election under load",
+    "damage mended",
     "a read across a change of leader",
     "entries loaded from the log",
     "a member more",

@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 
-from ostraka.consensus.raft import agreement, leadership, messages, reads, replica, roles
+from ostraka.consensus.raft import agreement, leadership, messages, reads, refill, replica, roles
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.replica import Replica
 from ostraka.database.sessions import Sessions
 from ostraka.node.group import Group
 from ostraka.node.host import Host
 from ostraka.simulation.misfortunes import (
+    BitRot,
     Crashes,
     CrashesAtSyncs,
     CrashesInside,
     Delays,
     Doubles,
+    LastCopies,
     Losses,
     Misfortune,
     Partitions,
@@ -35,6 +37,7 @@ from ostraka.simulation.misfortunes import (
     TornWrites,
 )
 from ostraka.simulation.world import SeedFailed, World
+from ostraka.storage import hard_state
 from ostraka.storage.wal import SYNC_POINTS
 from ostraka.transport import wire
 
@@ -159,11 +162,22 @@ def says_not_executed_of_what_may_be(patch: Patch) -> None:
     rewrite(patch, replica, "Replica.lose_sent", "Lost(tokens)", "Rejected(tokens, Why.NO_LEADER)")
 
 
+def votes_before_it_has_its_log_back(patch: Patch) -> None:
+    for name, message in (("on_request_vote", messages.RequestVote), ("on_ask_pre_vote", messages.AskPreVote)):
+        rewrite(patch, leadership, name, " and me.refill is None", "")
+        patch.setitem(replica.ON_MESSAGE, message, getattr(leadership, name))
+
+
+def goes_on_with_what_is_left_of_its_log(patch: Patch) -> None:
+    patch.setattr(refill, "begin", lambda me: None)
+
+
 DISORDER = (Losses, Doubles, Delays)
+ROT = (BitRot, LastCopies)
 MUTANTS: dict[Callable[[Patch], None], tuple[int, Kinds]] = {
-    sends_before_it_saves: (10, None),
-    acknowledges_before_it_saves: (10, None),
-    counts_its_own_copy_before_it_saves: (10, None),
+    sends_before_it_saves: (20, None),
+    acknowledges_before_it_saves: (50, None),
+    counts_its_own_copy_before_it_saves: (40, None),
     votes_twice: (20, None),
     forgets_its_vote: (50, None),
     votes_for_anybody: (40, None),
@@ -177,6 +191,8 @@ MUTANTS: dict[Callable[[Patch], None], tuple[int, Kinds]] = {
     releases_the_log_before_the_table_is_flushed: (40, (Crashes, PowerCuts, CrashesAtSyncs)),
     answers_twice: (5, None),
     says_not_executed_of_what_may_be: (20, None),
+    votes_before_it_has_its_log_back: (20, ROT),
+    goes_on_with_what_is_left_of_its_log: (20, ROT),
 }
 
 
@@ -186,9 +202,21 @@ def test_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     first_failure(*MUTANTS[mutant])
 
 
-@pytest.mark.parametrize("point", [point for point in SYNC_POINTS if not point.startswith("wal.recovery")])
+@pytest.mark.parametrize("point", hard_state.SYNC_POINTS)
+def test_a_sync_of_the_second_copy_left_out_is_found(point: str, monkeypatch: Patch) -> None:
+    leave_out(monkeypatch, point)
+    first_failure(10, ROT)
+
+
+@pytest.mark.parametrize(
+    "point", [point for point in SYNC_POINTS if not point.startswith("wal.recovery") and point != "identity.name"]
+)
 def test_a_sync_left_out_is_found(point: str, monkeypatch: Patch) -> None:
-    """At `point` the disk only says that it has synced. (Those of a recovery: see test_disk, where it takes less.)"""
+    """At `point` the disk only says that it has synced.
+
+    (Those of a recovery: see test_disk, where it takes less. The identity's name is synced again with the second copy
+    of the hard state: see test_disk, where there is none.)
+    """
     leave_out(monkeypatch, point)
     first_failure(40, (Crashes, CrashesInside, CrashesAtSyncs, TornWrites, Relapses))
 

@@ -77,8 +77,9 @@ class MemoryDisk:
         inode.cache = inode.cache[:at]
         return MemoryFile(self, name, inode)
 
-    def read(self, name: str) -> bytes:
-        return self.files[name].cache
+    def read(self, name: str, size: int = -1) -> bytes:
+        content = self.files[name].cache
+        return content if size < 0 else content[:size]
 
     def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
         def finish() -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 from random import Random
 
+import google_crc32c
 import pytest
 
 from ostraka.errors import Corruption, NewerFormat, StorageError, WrongIdentity
 from ostraka.storage import segment
 from ostraka.storage.identity import read_identity
 from ostraka.storage.segment import BATCH_SIZE, HEADER_SIZE, RECORD_SIZE
-from ostraka.storage.wal import Replay, Wal
+from ostraka.storage.wal import Replay, Wal, require_known_format
 
 from .log_user import ME, SEGMENT, LogUser
-from .memory_disk import MemoryDisk
+from .memory_disk import Crashed, MemoryDisk
 
 FIRST = "wal-0000000000000001"
 
@@ -362,3 +363,71 @@ GOLDEN_LOG = (
     "5c9840f7 08000000 06000000 0000000000000000 0200000000000000",
     "766f74652031",  # "vote 1"
 )
+
+
+def test_a_damaged_log_is_set_aside_for_a_new_one() -> None:
+    disk, _ = small_log()
+    data = disk.read(FIRST)
+    for round_ in range(2):
+        disk.files[FIRST].cache = damaged = data[:200] + bytes([data[200] ^ 1]) + data[201:]
+        with pytest.raises(Corruption):
+            reopen(disk)
+        Wal.renew(disk, lambda group: []).close()
+        assert reopen(disk) == {}
+        assert disk.read("damaged-" + FIRST) == damaged, f"round {round_}"
+        assert [name for name in disk.names() if name.startswith("damaged-")] == ["damaged-" + FIRST]
+
+
+def test_whatever_a_crash_leaves_of_a_renewal_is_a_run_of_the_old_log_or_refused() -> None:
+    """An end of the old log looks like one whose first segments were released."""
+    disk = MemoryDisk()
+    host = LogUser()
+    host.start(disk)
+    for _ in range(12):
+        host.put(1, 50)
+        host.wal.sync(host.synced)
+        disk.run()
+    whole = reopen(disk.copy())[1]
+    runs = refused = 0
+    for seed in range(200):
+        other = disk.copy()
+        other.crash_at = seed % 25
+        try:
+            Wal.renew(other, lambda group: [], again=True)
+        except Crashed:
+            other = other.after("power cut" if seed % 2 else "kill", Random(seed))
+        other.crash_at = 0
+        try:
+            found = reopen(other).get(1, [])
+        except Corruption:
+            refused += 1
+        else:
+            assert any(found == whole[at : at + len(found)] for at in range(len(whole) + 1)), f"seed {seed}"
+            runs += 1
+    assert runs and refused
+
+
+def test_a_segment_that_the_disk_can_not_read_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, _ = small_log()
+    read = disk.read
+
+    def failing(name: str, size: int = -1) -> bytes:
+        if name == FIRST:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(name, size)
+
+    monkeypatch.setattr(disk, "read", failing)
+    with pytest.raises(Corruption, match=f"{FIRST}, offset 0: can't be read"):
+        reopen(disk)
+
+
+def test_a_newer_format_is_known_before_anything_is_opened() -> None:
+    disk, _ = small_log()
+    require_known_format(disk)
+    data = disk.read(FIRST)
+    disk.files[FIRST].cache = b"damaged" + data[7:]
+    require_known_format(disk)
+    head = data[:8] + (99).to_bytes(4, "little")
+    disk.files[FIRST].cache = head + google_crc32c.value(head).to_bytes(4, "little") + data[16:]
+    with pytest.raises(NewerFormat, match="has format 99"):
+        require_known_format(disk)

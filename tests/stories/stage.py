@@ -138,12 +138,12 @@ class Stage:
             self.start(n)
         self.settle()
 
-    def start(self, n: NodeId) -> None:
-        """Start the node from what its disk holds."""
+    def start(self, n: NodeId, refilling: bool = False) -> None:
+        """Start the node from what its disk holds; `refilling`, if its log was damaged."""
         node = self.nodes[n]
         node.up, node.saved, node.state = True, 0, node.durable
         node.replica = self.engine.restore(
-            n, self.settings, node.dice, bytes, tuple(node.disk), node.durable[0], node.clock
+            n, self.settings, node.dice, bytes, tuple(node.disk), node.durable[0], node.clock, refilling
         )
         self._look(node)
 
@@ -238,6 +238,10 @@ class Stage:
                 self._note("discards", f"n{node.id} discards, from n{effect.sender}: {effect.reason}")
             case do.RoleChanged() | do.MembersActive():
                 pass
+            case do.Refilled():
+                self._note("refills", f"n{node.id} has all up to {effect.index} again")
+            case do.Stranded():
+                self._note("refills", f"n{node.id} is stranded: {', '.join(f'n{n}' for n in effect.refilling)} refill")
             case _:
                 self._do_snapshot(node, effect)
 

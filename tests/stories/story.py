@@ -29,6 +29,15 @@ class Story(Stage):
         self._note("", f"n{n} starts")
         self.start(n)
 
+    def damage(self, n: NodeId) -> None:
+        """The node's log is found damaged at its restart; only the second copy of term and vote is left."""
+        if self.nodes[n].up:
+            self.crash(n)
+        node = self.nodes[n]
+        node.disk = [record for record in node.disk if not record.mark()][-1:]
+        self._note("", f"n{n} starts, and its log is damaged")
+        self.start(n, refilling=True)
+
     def propose(self, n: NodeId, *names: str) -> Token:
         """Requests of one turn. Gives the token of the last; see `answer`."""
         tokens = [self._token(n, name) for name in names]

@@ -119,6 +119,7 @@ class Why(StrEnum):
     BEHIND = "that member does not catch up in time"
     UNSUPPORTED = "not supported"
     FINISHED = "the replica has stopped: its disk failed"
+    REFILLING = "this member refills its log from the others, since its disk was damaged: ask another member"
 
 
 class Rejected(Effect, frozen=True, gc=False):
@@ -191,6 +192,18 @@ class RoleChanged(Effect, frozen=True, gc=False):
     role: str
     epoch: Epoch
     leader: NodeId
+
+
+class Refilled(Effect, frozen=True, gc=False):
+    """All that this replica may ever have acknowledged is durable here again, up to `index`: it takes full part."""
+
+    index: Index
+
+
+class Stranded(Effect, frozen=True, gc=False):
+    """This replica refills, and so do these: the others are no quorum, so no leader will come. A person must decide."""
+
+    refilling: tuple[NodeId, ...]
 
 
 class Discarded(Effect, frozen=True, gc=False):

@@ -47,6 +47,7 @@ class Status(msgspec.Struct, frozen=True):
     members: Members
     everyone: tuple[NodeId, ...] = ()  # All members of this configuration, and of those that it may yet give way to.
     configured: Index = 0  # How far in the log it is settled who the members are: the last configuration committed.
+    refilling: bool = False  # It has lost its log, and would have to begin anew after a crash.
 
 
 class Engine(Protocol):
@@ -88,8 +89,14 @@ class Restore(Protocol):
         records: Sequence[Record],
         applied: SnapshotMeta,
         now: Instant,
+        refilling: bool = False,
     ) -> Engine:
-        """`records`: all that was saved and survived, in order. `applied`: what the durable state is a state of."""
+        """`records`: all that was saved and survived, in order. `applied`: what the durable state is a state of.
+
+        `refilling`: the log was damaged. Then `records` are some run of what was saved, or nothing of it, and last
+        of all the hard state. The replica helps to decide nothing but what it holds now, until `Refilled`. Raises
+        MissingEntries where the log does not go on from the state, unless it refills; Corruption for other records.
+        """
 
 
 class Consensus(msgspec.Struct, frozen=True):
@@ -99,3 +106,4 @@ class Consensus(msgspec.Struct, frozen=True):
     message: Any  # The union of its messages, for `msgspec.msgpack.Decoder`.
     record: Any  # The union of its records.
     restore: Restore
+    refills: bool = False  # Its replicas can get back a log that was damaged: see `Restore`.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostraka.errors import OstrakaError, OutcomeUnknown, StorageError
+from ostraka.errors import Corruption, OstrakaError, OutcomeUnknown, StorageError
 from ostraka.model import effects, events
 from ostraka.model.effects import Effect
 from ostraka.model.engine import Consensus, Engine, Status
@@ -24,6 +24,7 @@ from ostraka.model.machine import Machine, Outcome
 from ostraka.model.requests import Entry, Kind, Members, Request, SnapshotMeta, genesis
 from ostraka.node.refusals import finished, refusal
 from ostraka.node.snapshots import Held, Pull
+from ostraka.node.stored import APPLIED, Descriptor, decode_meta
 from ostraka.transport import wire
 from ostraka.transport.network import Channel
 
@@ -42,9 +43,6 @@ Carried = Callable[[OstrakaError | None], None]
 
 Observer = Callable[[Entry, Outcome], None]
 
-APPLIED: Final = b"\x00applied"
-"""Where a group's table says what it is a state of. Keys that begin with a zero byte belong to the node."""
-
 COMMIT_BYTES: Final = 1 << 20
 """So many bytes are applied before the store is handed what they changed, unless the host's time comes first."""
 
@@ -55,23 +53,6 @@ TABLE_CACHE: Final = 32 << 20
 """Bytes of rows that are kept at hand: a put looks at the row that it replaces."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_meta = msgspec.msgpack.Decoder(SnapshotMeta).decode
-
-
-class Descriptor(msgspec.Struct, frozen=True, array_like=True):
-    """Which generation of a group's state is the current one. Installing a snapshot makes a new one."""
-
-    generation: int = 0
-
-    def prefix(self, group: GroupId) -> bytes:
-        """Where in the store this generation is kept."""
-        return b"g" + group.to_bytes(8, "big") + self.generation.to_bytes(4, "big")
-
-    def next(self) -> Descriptor:
-        return Descriptor(self.generation + 1)
-
-    def before(self) -> Descriptor:
-        return Descriptor(self.generation - 1)
 
 
 class Group:
@@ -94,10 +75,11 @@ class Group:
         self.role = "follower"
         self.epoch: Epoch = 0
         self.leader: NodeId = 0
+        self.refilling = ""  # What of this group was damaged, until its log is whole again: nobody is served here.
         self.observers: list[Observer] = []
         self.on_installed: list[Callable[[], None]] = []  # Another state has taken the place of ours, further on.
         self.members_moved: Callable[[], None] = lambda: None  # There is another configuration, or other addresses.
-        self.unflushed_bytes = 0
+        self.unflushed_bytes = self._since_held = 0  # Of entries applied: since a flush began, and since `_held`.
         self._uncommitted = 0  # Entries and bytes applied since the store was last handed what they changed.
         self._host: Final = host
         self._make_machine: Final = machine
@@ -116,7 +98,6 @@ class Group:
         self._unsaved: deque[tuple[int, SaveToken]] = deque()  # (sequence number in the log, save)
         self._unsent: deque[tuple[SaveToken, tuple[NodeId, ...], bytes]] = deque()  # Messages that wait for a save.
         self._held: Held | None = None
-        self._since_held = 0  # Bytes of entries applied since that state was taken.
         self._pull: Pull | None = None
         self._carry_out: Final[dict[type[Effect], Callable[[Any], None]]] = {
             effects.Save: self._save,
@@ -134,18 +115,22 @@ class Group:
             effects.MembersActive: self._activate_members,
             effects.RoleChanged: self._change_role,
             effects.Discarded: self._discarded,
+            effects.Refilled: self._refilled,
+            effects.Stranded: self._strand,
         }
 
     def begin(self, restore: Callable[[SnapshotMeta], Engine], members: Members) -> None:
         """Find out what the durable state is a state of, and make the engine from there."""
         applied = self.table.get(APPLIED)
-        self.meta = genesis(members) if applied is None else _decode_meta(applied)
+        self.meta = genesis(members) if applied is None else decode_meta(applied)
         self.flushed = self.meta.index
         self._host.store.drop(self._descriptor.next().prefix(self.id))  # A snapshot that was not installed in time.
         if self._descriptor.generation:  # What it took the place of, if we died before that was gone.
             self._host.store.drop(self._descriptor.before().prefix(self.id))
         self.engine = restore(self.meta)
-        self.epoch = self.engine.status().epoch
+        status = self.engine.status()
+        self.epoch = status.epoch
+        self.refilling = "the log was damaged" if status.refilling else ""
 
     # What the server asks.
 
@@ -321,9 +306,14 @@ class Group:
 
     def _save(self, effect: effects.Save) -> None:
         append = self._host.wal.append
-        sequence = 0
+        sequence = hard = 0
         for record in effect.records:
-            sequence = append(self.id, _encode(record), record.mark())
+            mark = record.mark()
+            sequence = append(self.id, _encode(record), mark)
+            if not mark and not hard:
+                hard = sequence
+        if hard:
+            self._host.hard_state_changed(self, hard)
         self._unsaved.append((sequence, effect.token))
         self._host.unsynced = True
 
@@ -436,7 +426,7 @@ class Group:
         """The pull has ended: it succeeded if the new table says that it is the state that was asked for."""
         assert self._pull is not None
         applied = self._pull.table.get(APPLIED)
-        ok = self._pull.complete and applied is not None and _decode_meta(applied).position == meta.position
+        ok = self._pull.complete and applied is not None and decode_meta(applied).position == meta.position
         self.happened(events.SnapshotFetched(meta, ok))
 
     def _install_snapshot(self, effect: effects.InstallSnapshot) -> None:
@@ -458,7 +448,7 @@ class Group:
         self.machine = self._make_machine(self.table)
         applied = self.table.get(APPLIED)
         assert applied is not None, "checked when it was fetched"
-        self.meta = _decode_meta(applied)
+        self.meta = decode_meta(applied)
         self.flushed = self.meta.index
         self._host.metrics.snapshots_installed += 1
         for installed in self.on_installed:
@@ -480,6 +470,17 @@ class Group:
         self.role, self.epoch, self.leader = effect.role, effect.epoch, effect.leader
         if moved:
             self.members_moved()
+
+    def _refilled(self, effect: effects.Refilled) -> None:
+        self.refilling = ""
+        self._host.say("this member has its log back: it votes and serves again")
+
+    def _strand(self, effect: effects.Stranded) -> None:
+        others = ", ".join(f"{member:x}" for member in effect.refilling if member != self._host.identity.member)
+        raise Corruption(
+            f"{self.refilling}; and the other members are no quorum that this one could be refilled from, since "
+            f"{others} must be refilled, too: what was acknowledged may be lost; restore the cluster from a backup"
+        )
 
     def _discarded(self, effect: effects.Discarded) -> None:
         self._host.metrics.messages_discarded += 1

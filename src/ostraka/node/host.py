@@ -1,4 +1,8 @@
-"""One process: its groups, and the log, store, network and clock that they share."""
+"""One process: its groups, and the log, store, network and clock that they share.
+
+A log that is damaged before its tail is set aside, and each group refills its own from the other members: see
+`consensus.raft.refill` and docs/decisions/0006. So it does if the state is gone that its log goes on from.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from ostraka.errors import Removed, StorageError
+from ostraka.consensus.quorum import quorum_of
+from ostraka.errors import Corruption, MissingEntries, Removed, StorageError
 from ostraka.model import events
 from ostraka.model.effects import Record
 from ostraka.model.engine import Consensus, Engine, Settings
@@ -16,18 +21,22 @@ from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, GroupId, Inde
 from ostraka.model.machine import Machine, Table
 from ostraka.model.requests import Members, SnapshotMeta
 from ostraka.node.clock import Clock, Timer
-from ostraka.node.group import Descriptor, Group
+from ostraka.node.group import Group
 from ostraka.node.metrics import NodeMetrics
 from ostraka.node.snapshots import IDLE
+from ostraka.node.stored import Descriptor, members_stored
 from ostraka.storage.disk import Disk
-from ostraka.storage.identity import Identity
+from ostraka.storage.hard_state import HardStates, Kept
+from ostraka.storage.identity import Identity, read_identity
 from ostraka.storage.table import Store
-from ostraka.storage.wal import SEGMENT_SIZE, Wal
+from ostraka.storage.wal import SEGMENT_SIZE, Replay, Wal
 from ostraka.transport import wire
 from ostraka.transport.network import Network
 
 DEFAULT_GROUP: Final[GroupId] = 1
 """The group of the default keyspace: etcd's."""
+
+ANEW: Final = "remove this member from the cluster, and add it anew with an empty data directory"
 
 COMMIT_EVERY: Final[Duration] = 20 * MILLISECOND
 
@@ -60,10 +69,12 @@ class Host:
         addresses: Mapping[NodeId, str],
         metrics: NodeMetrics | None = None,
         upkeep: Upkeep | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Opens the log, and gives a new directory the identity. `addresses`: the peer URLs known from the beginning.
 
-        Raises Corruption, NewerFormat, WrongIdentity, OSError.
+        `say` is told what whoever runs this member must know. Raises Corruption where the other members can't help,
+        NewerFormat, WrongIdentity, OSError.
         """
         self.clock: Final = clock
         self.store: Final = store
@@ -77,10 +88,18 @@ class Host:
         self.links: Final[set[NodeId]] = set()  # The peers to whom there is a connection.
         self.unsynced = False  # The log has records that no sync was asked for.
         self.upkeep: Final = upkeep or Upkeep()
-        self.wal, self._replay = Wal.open(disk, identity, self._carry, self.upkeep.segment_size)
-        self.identity: Final = self.wal.identity
+        self.say: Final = say
         self._first_addresses: Final = addresses
         self._descriptors: Final = store.table(_DESCRIPTORS)
+        self._hard_states: Final = HardStates(disk)
+        self._copying = False
+        self._in_copy = 0  # From this sequence number on, what is durable in the log waits for the copy under way;
+        self._not_in_copy = 0  # and from this one on for the next. 0: nothing does.
+        self._durable = 0  # The log is, up to this sequence number.
+        self._refills: Final[dict[GroupId, bool]] = {}  # Can the group's engine get a damaged log back?
+        self.wal, self._replay = self._open_log(disk, identity)
+        self.identity: Final = self.wal.identity
+        self._hard_states.belong(self.identity)
         self._scheduled: dict[GroupId, Group] = {}
         self._connected: dict[NodeId, str] = {}
         self._turn_is_due = False
@@ -105,19 +124,40 @@ class Host:
         `machine` makes the state machine over the group's table; it is called again when a snapshot is installed.
         Raises Corruption for records that are not this engine's.
         """
-        saved = self._descriptors.get(group_id.to_bytes(8, "big"))
-        descriptor = Descriptor() if saved is None else _decode_descriptor(saved)
         decode = msgspec.msgpack.Decoder(consensus.record).decode
         records: list[Record] = [decode(payload) for payload, _ in self._replay.pop(group_id, [])]
+        kept = self._hard_states.groups.get(group_id, Kept())
+        damage = kept.refilling
+        if damage:
+            records += [decode(payload) for payload in kept.records]
 
         def restore(applied: SnapshotMeta) -> Engine:
-            now = self.clock.now()
-            return consensus.restore(self.identity.member, settings, self.dice, _unsigned, records, applied, now)
+            now, member, refilling = self.clock.now(), self.identity.member, damage != ""
+            return consensus.restore(member, settings, self.dice, _unsigned, records, applied, now, refilling)
 
-        group = Group(self, group_id, consensus, machine, descriptor)
+        group = Group(self, group_id, consensus, machine, self._descriptor(group_id))
         group.members_moved = self._connect
         self.groups[group_id] = group
-        group.begin(restore, members)
+        try:
+            group.begin(restore, members)
+        except MissingEntries as missing:
+            if not consensus.refills:
+                raise
+            self._require_help(group_id, self.identity.member, missing)
+            damage = str(missing)
+            group.begin(restore, members)
+        group.refilling = damage or group.refilling
+        self._refills[group_id] = consensus.refills
+        if any(self._refills.values()):
+            for each in self.groups.values():
+                self._keep(each, each.refilling)
+        if self._hard_states.dirty:
+            self._hard_states.flush()
+        if group.refilling:
+            self.say(
+                f"{group.refilling}: this member gets its log back from the others, and until it has it neither votes "
+                "nor serves"
+            )
         return group
 
     def start(self) -> None:
@@ -188,6 +228,7 @@ class Host:
             if self.unsynced:
                 self.unsynced = False
                 self.wal.sync(self._synced)
+            self._copy()
         except StorageError as failure:
             self.fail(failure)
             return
@@ -217,6 +258,46 @@ class Host:
 
     # The write-ahead log and the store.
 
+    def _open_log(self, disk: Disk, identity: Identity) -> tuple[Wal, Replay]:
+        """As it is, or a new one if it is damaged and everything needed to refill it is there."""
+        size = self.upkeep.segment_size
+        try:
+            return Wal.open(disk, identity, self._carry, size)
+        except Corruption as damage:
+            found = read_identity(disk)
+            if found is None:
+                raise
+            copy = self._hard_states
+            copy.belong(found)
+            if copy.damage:
+                raise Corruption(
+                    f"{damage}; and {copy.damage}, so this member can't know what it has promised: {ANEW}"
+                ) from damage
+            for group_id, kept in copy.groups.items():
+                if not kept.refills:
+                    raise Corruption(f"{damage}; {ANEW}") from damage
+                self._require_help(group_id, found.member, damage)
+            again = all(kept.refilling for kept in copy.groups.values())
+            for group_id, kept in copy.groups.items():
+                copy.keep(group_id, msgspec.structs.replace(kept, refilling=kept.refilling or str(damage)))
+            copy.flush()
+            return Wal.renew(disk, self._carry, size, again), {}
+
+    def _require_help(self, group_id: GroupId, me: NodeId, damage: Corruption) -> None:
+        """Raise Corruption unless the other members are a quorum, who can elect a leader to refill this one from."""
+        members = members_stored(self.store, group_id, self._descriptor(group_id)) or Members(
+            tuple(self._first_addresses)
+        )
+        if not quorum_of(members)({*members.voters, *members.outgoing} - {me}):
+            raise Corruption(
+                f"{damage}; without this member there is no quorum that it could be refilled from: restore its data "
+                "directory from a backup"
+            ) from damage
+
+    def _descriptor(self, group_id: GroupId) -> Descriptor:
+        saved = self._descriptors.get(group_id.to_bytes(8, "big"))
+        return Descriptor() if saved is None else _decode_descriptor(saved)
+
     def _carry(self, group_id: GroupId) -> list[bytes]:
         return [_encode(record) for record in self.groups[group_id].engine.hard_state()]
 
@@ -227,8 +308,43 @@ class Host:
             self.fail(StorageError(f"the write-ahead log could not be synced: {error}"))
             return
         self._restless = True
+        self._durable = sequence
+        self._tell_durable()
+
+    def _tell_durable(self) -> None:
+        """Of a term or a vote both copies must be."""
+        upto = min([self._durable, *(first - 1 for first in (self._in_copy, self._not_in_copy) if first)])
         for group in self.groups.values():
-            group.durable(sequence)
+            group.durable(upto)
+
+    def hard_state_changed(self, group: Group, sequence: int) -> None:
+        """It goes to the log under this sequence number."""
+        if not self._refills[group.id]:
+            return
+        refilling = group.refilling if group.engine.status().refilling else ""
+        self._keep(group, refilling)
+        if self._hard_states.dirty and not self._not_in_copy:
+            self._not_in_copy = sequence
+
+    def _keep(self, group: Group, refilling: str) -> None:
+        refills = self._refills[group.id]
+        self._hard_states.keep(group.id, Kept(tuple(self._carry(group.id)) if refills else (), refills, refilling))
+
+    def _copy(self) -> None:
+        if self._hard_states.dirty and not self._copying:
+            self._copying = True
+            self._in_copy, self._not_in_copy = self._not_in_copy, 0
+            self._hard_states.save(self._copied)
+
+    def _copied(self, error: OSError | None) -> None:
+        if self._stopped:
+            return
+        if error is not None:
+            self.fail(StorageError(f"the second copy of the hard state could not be written: {error}"))
+            return
+        self._copying, self._in_copy = False, 0
+        self._copy()
+        self._tell_durable()
 
     def load(
         self, group_id: GroupId, first: Index, last: Index, size: int, done: Callable[[list[bytes]], None]

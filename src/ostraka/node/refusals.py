@@ -8,6 +8,7 @@ from ostraka.errors import (
     NotExecuted,
     NotLeader,
     Overloaded,
+    Refilling,
     Refused,
     StorageError,
 )
@@ -21,6 +22,8 @@ def refusal(why: Why) -> NotExecuted:
             return NotLeader("no leader: a quorum of the members can't be reached from here")
         case Why.OVERLOADED:
             return Overloaded(f"{why.value}: the cluster takes in more than it can replicate; try again later")
+        case Why.REFILLING:
+            return Refilling(why.value)
         case Why.NOT_LEADER | Why.NOT_A_MEMBER:
             return NotLeader(f"{why.value}; ask the one that does")
         case Why.CHANGED | Why.CHANGING:

@@ -9,7 +9,8 @@ from google.protobuf.message import DecodeError
 
 from ostraka.api.packing import Packer
 from ostraka.database.commands import Command, Failure, decode_reply, encode
-from ostraka.errors import NotLeader, OstrakaError, OutcomeUnknown, Overloaded
+from ostraka.errors import NotLeader, OstrakaError, OutcomeUnknown, Overloaded, Refilling
+from ostraka.model.effects import Why
 from ostraka.model.requests import Request
 from ostraka.transport.http2.connection import Connection
 from ostraka.transport.http2.errors import Status
@@ -39,6 +40,7 @@ CONNECTION_LOST: Final[Refusal] = (
     Status.UNAVAILABLE,
     "etcdserver: request timed out, possibly due to connection lost",
 )
+REFILLING: Final[Refusal] = (Status.UNAVAILABLE, f"ostraka: {Why.REFILLING.value}")
 TOO_MANY_REQUESTS: Final[Refusal] = (Status.RESOURCE_EXHAUSTED, "etcdserver: too many requests")
 NOT_FOR_LEARNERS: Final[Refusal] = (Status.UNAVAILABLE, "etcdserver: rpc not supported for learner")
 TOO_LARGE: Final[Refusal] = (Status.INVALID_ARGUMENT, "etcdserver: request is too large")
@@ -201,6 +203,8 @@ def refusal_of(error: OstrakaError, failed: OstrakaError | None) -> Refusal:
     match error:
         case NotLeader():
             return NO_LEADER
+        case Refilling():
+            return REFILLING
         case Overloaded():
             return TOO_MANY_REQUESTS
         case OutcomeUnknown():

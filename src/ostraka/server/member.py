@@ -14,6 +14,7 @@ from ostraka.server.calls import (
     NO_LEADER,
     NOT_FOR_LEARNERS,
     OVERHEAD,
+    REFILLING,
     Refusal,
     Tally,
     Unread,
@@ -95,9 +96,11 @@ class Member:
         return self.id in self.group.meta.members.learners
 
     def gate(self, call: ServerCall, learner: bool = False) -> Refusal | None:
-        """Why a call gets no further: it asks for a member that knows a leader, and this one doesn't; or for one that
-        votes (unless `learner`).
+        """Why a call gets no further: this member serves nobody now; or it knows no leader, and the call asks for that;
+        or it doesn't vote (unless `learner`).
         """
+        if self.group.refilling:
+            return REFILLING
         if not learner and self.learns:
             return NOT_FOR_LEARNERS
         if call.head.metadata.get("hasleader") == "true" and not self.group.leader:

@@ -55,8 +55,10 @@ class Probes(Collector):
 
     async def health(self, request: Request) -> Response:
         """etcd's health: `serializable=true` asks only whether this member answers."""
-        reason = ""
-        if request.query_params.get("serializable") != "true":
+        reason = self.refilling()
+        if reason:
+            pass
+        elif request.query_params.get("serializable") != "true":
             led = self.member.group.leader or self.member.failed is not None
             if not led:
                 reason = "RAFT NO LEADER"
@@ -105,6 +107,14 @@ class Probes(Collector):
         yield last
         yield total
 
+    def refilling(self) -> str:
+        """Why this member serves nobody now, though a restart would not help; "" if it does."""
+        group = self.member.group
+        if not group.refilling:
+            return ""
+        waits = "" if group.leader else ", and waits until the others have a leader"
+        return f"REFILLING: {group.refilling}: this member gets its log back from the others{waits}"
+
     # The checks.
 
     async def serializable_read(self) -> str:
@@ -115,6 +125,8 @@ class Probes(Collector):
         """A leader confirms that it leads, and this member is as far as it was then."""
         if self.member.failed is not None:
             return str(self.member.failed)
+        if reason := self.refilling():
+            return reason
         if not self.member.group.leader:
             return NO_LEADER[1]
         done: asyncio.Future[OstrakaError | None] = asyncio.get_running_loop().create_future()

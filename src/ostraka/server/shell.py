@@ -28,7 +28,7 @@ from typing import Any, Final
 from ostraka.consensus.engines import ENGINES
 from ostraka.database.commands import Failure, ListMembers, MemberInfo, Members
 from ostraka.database.machine import Database
-from ostraka.errors import ConfigurationError, OstrakaError, Removed, StorageError, WrongIdentity
+from ostraka.errors import ConfigurationError, Corruption, OstrakaError, Removed, StorageError, WrongIdentity
 from ostraka.model.ids import MILLISECOND, Instant, NodeId
 from ostraka.model.requests import Members as Configuration
 from ostraka.node.group import Group
@@ -44,9 +44,12 @@ from ostraka.server.member import Member
 from ostraka.server.metrics import Traffic, registry_of
 from ostraka.server.roster import Roster, was_removed
 from ostraka.server.services import router_of
+from ostraka.storage.damage import set_aside
 from ostraka.storage.disk import Disk, ThreadDisk
+from ostraka.storage.hard_state import HardStates
 from ostraka.storage.identity import Identity
 from ostraka.storage.table import RocksStore, Store
+from ostraka.storage.wal import require_known_format
 from ostraka.transport import wire
 from ostraka.transport.network import Network
 from ostraka.transport.tcp import TcpNetwork
@@ -112,18 +115,20 @@ class Server:
             raise
 
     def _open(self) -> None:
-        config, loop, observe = self.config, self.loop, self._metrics.observe_sync
+        config, loop = self.config, self.loop
         self._clients = self._listen("--listen-client-urls", config.listen_client_urls)
         peers = self._listen("--listen-peer-urls", config.listen_peer_urls)
         disk = self.disk = self._open_disk()
         self._closers.append(disk.close)
         identity, birth = beginning.begin(config, disk, self._dice, self._joined)
-        store = RocksStore(config.data_dir / TABLE, loop.call_soon_threadsafe, observe)
+        self._addresses = beginning.addresses(birth)
+        require_known_format(disk)  # All formats are known before anything is written, and to open the table writes.
+        HardStates(disk)
+        store = self._open_table()
         self._closers.append(store.close)
         network = TcpNetwork(loop, hello_of(config, *identity), peers, self._admit)
         network.tell_roster = self._tell_roster
         self._closers.append(network.close)
-        self._addresses = beginning.addresses(birth)
         self.host = self._make_host(identity, disk, store, network)
         voters = Configuration(birth.voters)
         self.group = self.host.open_group(DEFAULT_GROUP, ENGINES[config.consensus], Database, voters, config.settings)
@@ -147,6 +152,23 @@ class Server:
                 "or write to"
             ) from error
 
+    def _open_table(self) -> RocksStore:
+        """A damaged one makes room for a new one, where the log or the other members can fill that."""
+        path = self.config.data_dir / TABLE
+        make = partial(RocksStore, path, self.loop.call_soon_threadsafe, self._metrics.observe_sync)
+        try:
+            return make()
+        except Corruption as damage:
+            if len(self._addresses) < 3:
+                raise Corruption(
+                    f"{damage}; there is no quorum without this member from which it could be rebuilt: restore the "
+                    "data directory from a backup"
+                ) from damage
+            log.warning(
+                "%s: it is kept as %s, and a new one is filled from the log or the others", damage, set_aside(path)
+            )
+            return make()
+
     def _make_host(self, identity: Identity, disk: Disk, store: Store, network: Network) -> Host:
         host = Host(
             identity=identity,
@@ -157,6 +179,7 @@ class Server:
             dice=random.Random(self._dice.getrandbits(64)),
             addresses=self._addresses,
             metrics=self._metrics,
+            say=partial(log.warning, "%s"),
         )
         self._closers.append(host.stop)
         host.on_failure = self._failed

@@ -102,10 +102,11 @@ class SimulatedDisk:
         inode.pending.clear()
         return SimulatedFile(self, name, inode)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, size: int = -1) -> bytes:
         self._computer.effect(f"read {name}")
         assert not self._pending, f"{name} read while created, renamed or removed files are not synced"
-        return self._existing(name).content
+        content = self._existing(name).content
+        return content if size < 0 else content[:size]
 
     def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
         self._computer.effect(f"load {name} {offset}")
@@ -146,6 +147,23 @@ class SimulatedDisk:
 
     def close(self) -> None:
         """The process ends in an orderly way. What was not synced is lost like at any other end."""
+
+    # For who damages it.
+
+    def durable_names(self, prefix: str) -> list[str]:
+        """The files that survive whatever happens now, in order."""
+        return sorted(name for name in self._durable_names if name.startswith(prefix))
+
+    def durable(self, name: str) -> bytes:
+        """What of a file survives."""
+        return self._durable_names[name].durable
+
+    def flip(self, name: str, at: int, bits: int) -> None:
+        """Bit rot: nobody notices before the file is read."""
+        inode = self._durable_names[name]
+        inode.durable = _flipped(inode.durable, at, bits)
+        if at < len(inode.content):
+            inode.content = _flipped(inode.content, at, bits)
 
     def effect(self, name: str) -> None:
         self._computer.effect(name)
@@ -302,6 +320,10 @@ class SimulatedFile:
     def _synced(self, done: Done, failure: OSError | None) -> None:
         self._busy = False
         done(failure)
+
+
+def _flipped(data: bytes, at: int, bits: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
 
 
 def _remove(name: str, names: dict[str, Inode]) -> None:

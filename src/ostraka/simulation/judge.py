@@ -61,6 +61,7 @@ class Judge:
         assert group.applied <= self.length, f"n{node} begins with entry {group.applied} of {self.length}"
         self._applied[node] = group.applied
         self._witness.began(node, group.engine)
+        self._world.atlas.began(node)
 
     def died(self, node: NodeId) -> None:
         """What was in its memory is no longer of interest."""
@@ -99,6 +100,8 @@ class Judge:
     def turned(self, node: NodeId, group: Group) -> None:
         """After each turn of a node."""
         world = self._world
+        if world.atlas.turned(node, group):
+            world.counts["damage mended"] += 1
         now = (*self._witness.state(group.engine), group.applied)
         if now == self._seen.get(node):
             return  # Most turns only pass something on.

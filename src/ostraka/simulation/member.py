@@ -67,7 +67,8 @@ class Member:
         self.node: Final = node
         self.computer: Final = Computer(world, node, world.dice(f"loop of n{node}"))
         self.disk: Final = SimulatedDisk(self.computer, world.dice(f"disk of n{node}"))
-        self.store: Final = MemoryStore(self._flush)
+        self.store = MemoryStore(self._flush)
+        self.table_is_damaged = False  # The next life finds that out, and begins with an empty one.
         self.group: Group | None = None  # None while no process runs.
         self.host: Host | None = None
         self.removed = False  # It has learnt that it was: it doesn't start again.
@@ -100,6 +101,9 @@ class Member:
         assert process is not None, "this is a turn of it"
         birth = self._birth = self._birth or joining(self._world.nodes, self.node)
         endpoint = self._world.wires.endpoint(computer, process)
+        if self.table_is_damaged:
+            self._world.note(f"n{self.node}: the table is damaged")
+            self.table_is_damaged, self.store = False, MemoryStore(self._flush)
         dice = Random(f"{self._world.seed}:node n{self.node}, life {computer.life}")
         try:
             host = Host(
@@ -111,6 +115,7 @@ class Member:
                 dice=dice,
                 addresses={node: urls[0] for node, urls in birth.peer_urls.items()},
                 upkeep=plan.upkeep,
+                say=lambda line: self._world.note(f"n{self.node}: {line}"),
             )
             host.on_failure = self._failed
             voters = Members(birth.voters)

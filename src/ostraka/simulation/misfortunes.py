@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from ostraka.model.events import ForgetLeader
 from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, NodeId, roll
+from ostraka.simulation.atlas import Damage, rot_copy, rot_log
 from ostraka.simulation.disk import SYNC_TIME
 
 if TYPE_CHECKING:
@@ -295,6 +296,76 @@ class FailingDisks(Misfortune):
             world.members[node].disk.faults.failing_permille = 0
 
 
+class BitRot(Recurring):
+    name = "a bit flips on a disk"
+    every = 800 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        """Of the log or of the hard state's second copy. Often somebody looks soon: the process dies."""
+        node = self._any(world.nodes)
+        damage = Damage.COPY if roll(self._dice, 4) == 0 else Damage.LOG
+        if not world.atlas.allows(node, damage):
+            return
+        where = (rot_copy if damage is Damage.COPY else rot_log)(world.members[node].disk, self._dice)
+        if where:
+            world.note(f"n{node}: rot in {where}")
+            world.counts[f"rot in a {damage}"] += 1
+            world.atlas.struck(node, damage)
+            if self._dice.getrandbits(1):
+                world.crash(node)
+
+
+class RottenTables(Recurring):
+    name = "a table is damaged"
+    every = 2 * SECOND
+
+    def strike(self, world: World) -> None:
+        node = self._any(world.nodes)
+        if world.atlas.allows(node, Damage.TABLE):
+            world.counts["a damaged table"] += 1
+            world.atlas.struck(node, Damage.TABLE)
+            world.members[node].table_is_damaged = True
+            world.crash(node)
+
+
+class LastCopies(Recurring):
+    name = "what a quorum holds will be left with the leader alone"
+    every = 800 * MILLISECOND
+
+    def strike(self, world: World) -> None:
+        """Half of the others hear nothing for a while; then the rest's logs rot, and the leader is out of reach."""
+        leader = next((node for node in world.nodes if world.leads(node)), 0)
+        others = [node for node in world.nodes if node != leader]
+        if not leader or len(others) < 2:
+            return
+        turned = roll(self._dice, len(others))
+        others = others[turned:] + others[:turned]
+        laggards, holders = others[: len(others) // 2], others[len(others) // 2 :]
+        self._part(world, laggards)
+        world.at(world.now + self._between(20 * MILLISECOND, 200 * MILLISECOND), partial(self._rot, world, holders))
+
+    def _rot(self, world: World, holders: list[NodeId]) -> None:
+        leader = next((node for node in world.nodes if world.leads(node)), 0)
+        if self.over or not leader or leader in holders:
+            return
+        for node in holders:
+            if world.atlas.allows(node, Damage.LOG) and (where := rot_log(world.members[node].disk, self._dice)):
+                world.note(f"n{node}: rot in {where}")
+                world.counts["a last copy"] += 1
+                world.atlas.struck(node, Damage.LOG)
+                world.crash(node)
+        world.wires.mend()
+        self._part(world, [leader])
+        world.at(world.now + self._between(300 * MILLISECOND, 900 * MILLISECOND), world.wires.mend)
+
+    def _part(self, world: World, side: list[NodeId]) -> None:
+        world.wires.cut([(a, b) for a in world.nodes for b in world.nodes if (a in side) != (b in side)])
+
+    def end(self, world: World) -> None:
+        super().end(world)
+        world.wires.mend()
+
+
 class Drift(Misfortune):
     name = "clocks run fast and slow"
 
@@ -335,10 +406,14 @@ ALL: Final[tuple[type[Misfortune], ...]] = (
     StalledDisks,
     Changes,
 )
+DAMAGES: Final[tuple[type[Misfortune], ...]] = (BitRot, RottenTables, LastCopies)
+"""Those that only an engine survives that gets back from the others what a disk has lost."""
 
 
-def draw(dice: Dice, wanted: Sequence[type[Misfortune]] | None = None) -> list[Misfortune]:
-    """Those wanted, at their worst; or, if none are named, each kind or not, and how bad."""
+def draw(
+    dice: Dice, wanted: Sequence[type[Misfortune]] | None = None, kinds: Sequence[type[Misfortune]] = ALL
+) -> list[Misfortune]:
+    """Those wanted, at their worst; or, if none are named, each of these kinds or not, and how bad."""
     if wanted is not None:
         return [kind(3, dice) for kind in wanted]
-    return [kind(1 + roll(dice, 3), dice) for kind in ALL if dice.getrandbits(1)]
+    return [kind(1 + roll(dice, 3), dice) for kind in kinds if dice.getrandbits(1)]

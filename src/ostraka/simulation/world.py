@@ -18,11 +18,12 @@ from ostraka.model.engine import Consensus, Settings
 from ostraka.model.events import Event
 from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, Epoch, Instant, NodeId, roll
 from ostraka.node.host import Upkeep
+from ostraka.simulation.atlas import Atlas
 from ostraka.simulation.census import Census
 from ostraka.simulation.judge import Judge
 from ostraka.simulation.locks import Locks
 from ostraka.simulation.member import Member, Plan, peer_url
-from ostraka.simulation.misfortunes import APART, Misfortune, draw
+from ostraka.simulation.misfortunes import APART, DAMAGES, Changes, Misfortune, draw
 from ostraka.simulation.network import Wires
 from ostraka.simulation.transactions import Transactions
 from ostraka.simulation.watches import Watches
@@ -91,7 +92,12 @@ class World:
         self.wires.overhear = self.judge.sent
         self.workload: Final = WORKLOADS[workload](self, dice)
         self._flags: Final = _flags(consensus, workload)
-        self.misfortunes: Final = draw(self.dice("misfortunes"), misfortunes)
+        drawn = draw(self.dice("misfortunes"), misfortunes)
+        changes = any(isinstance(misfortune, Changes) for misfortune in drawn)
+        if misfortunes is None and consensus.refills:
+            drawn += draw(self.dice("damage"), kinds=DAMAGES)
+        self.misfortunes: Final = drawn
+        self.atlas: Final = Atlas(nodes if consensus.refills and not changes else 0)
 
     def dice(self, concern: str) -> Random:
         """Dice of their own for each concern, so that one more draw here does not reshuffle what happens there."""

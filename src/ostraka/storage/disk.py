@@ -69,8 +69,11 @@ class Disk(Protocol):
     def open(self, name: str, at: int, size: int = 0) -> File:
         """Append from offset `at` on; what follows is cut off by the next sync, even if nothing was appended."""
 
-    def read(self, name: str) -> bytes:
-        """The whole file. Raises OSError. As `open` and `names`, for start-up: all metadata must be synced."""
+    def read(self, name: str, size: int = -1) -> bytes:
+        """The whole file, or its first `size` bytes. Raises OSError.
+
+        As `open` and `names` for start-up: all metadata must be synced.
+        """
 
     def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
         """Read so many bytes from there on, less at the file's end, beside whatever is being synced.
@@ -131,9 +134,10 @@ class ThreadDisk:
         file.reopen()
         return file
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, size: int = -1) -> bytes:
         self._settled()
-        return (self.path / name).read_bytes()
+        with (self.path / name).open("rb") as file:
+            return file.read(size)
 
     def load(self, name: str, offset: int, size: int, done: Loaded) -> None:
         self._reads.put(partial(self._load, name, offset, size, done))

@@ -1,4 +1,4 @@
-"""What the real store needs to know of RocksDB: its options, its errors, and how files are rewritten to be smaller."""
+"""What the real store needs to know of RocksDB: its options, and how files are rewritten to be smaller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import rocksdict
 
-from ostraka.errors import Corruption, NewerFormat, Overloaded, StorageError
+from ostraka.errors import NewerFormat, Overloaded, StorageError
+from ostraka.storage.damage import storage_error
 from ostraka.storage.disk import Observe, Post
 
 Flushed = Callable[[StorageError | None], None]
@@ -89,16 +90,6 @@ class Rewriting:
             return int(self._db.property_int_value(name) or 0)
         except Exception as error:
             raise storage_error(self._path, error) from error
-
-
-def storage_error(path: Path, error: Exception) -> Exception:
-    """RocksDB's errors come as plain `Exception`, with a text that begins with their kind."""
-    if type(error) is not Exception:
-        return error
-    text = str(error)
-    if text.startswith("Corruption"):
-        return Corruption(f"the table in {path} is damaged: {text}; remove this member's data and let it join anew")
-    return StorageError(f"the table in {path} failed: {text}")
 
 
 def require_known_format(path: Path, key: bytes, newest: int) -> None:

@@ -148,19 +148,27 @@ def read_batches(name: str, data: bytes, place: Place) -> list[Record]:
 def _decode_header(name: str, data: bytes) -> tuple[Header, int]:
     if len(data) < HEADER_SIZE or _crc_at(data, _PRELUDE.size) != google_crc32c.value(data[: _PRELUDE.size]):
         raise Corruption(f"{name}, offset 0: the header is damaged")
-    magic, version = _PRELUDE.unpack_from(data)
+    magic, _ = _PRELUDE.unpack_from(data)
     if magic != _MAGIC:
         raise Corruption(f"{name}, offset 0: not a segment of a write-ahead log")
-    if version > FORMAT:
-        raise NewerFormat(
-            f"{name} has format {version}, and this version of Ostraka knows {FORMAT}: start the newer version that "
-            "wrote it; nothing was changed"
-        )
+    require_known(name, data)
     seed = google_crc32c.value(data[: HEADER_SIZE - 4])
     if _crc_at(data, HEADER_SIZE - 4) != seed:
         raise Corruption(f"{name}, offset {_PRELUDE.size + 4}: the header is damaged")
     cluster, member, disk, *place = _PLACE.unpack_from(data, _PRELUDE.size + 4)
     return Header(Identity(cluster, member, disk), *place), seed
+
+
+def require_known(name: str, head: bytes) -> None:
+    """Raise NewerFormat if this is, undamaged, the head of a segment of a newer format."""
+    if len(head) < _PRELUDE.size + 4 or _crc_at(head, _PRELUDE.size) != google_crc32c.value(head[: _PRELUDE.size]):
+        return
+    magic, version = _PRELUDE.unpack_from(head)
+    if magic == _MAGIC and version > FORMAT:
+        raise NewerFormat(
+            f"{name} has format {version}, and this version of Ostraka knows {FORMAT}: start the newer version that "
+            "wrote it; nothing was changed"
+        )
 
 
 def _decode_batch(

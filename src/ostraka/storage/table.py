@@ -4,6 +4,8 @@ A table's writes gather in it until `commit` applies them as one atomic batch. A
 a `flush` that began after it is done; a crash reverts the store to *some* commit not older than the last flush, since
 RocksDB also flushes by itself, and all tables to the same one: there is one column family, so one order of commits.
 The write-ahead log replays the rest, so RocksDB's own log is off.
+
+A block whose checksum is wrong is never served. See `storage.damage`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any, Final, Protocol
 import rocksdict
 
 from ostraka.errors import StorageError
+from ostraka.storage.damage import require_none, storage_error
 from ostraka.storage.disk import Observe, Post, make_directories
-from ostraka.storage.rocks import Flushed, Rewriting, require_known_format, storage_error, tuned
+from ostraka.storage.rocks import Flushed, Rewriting, require_known_format, tuned
 
 Pair = tuple[bytes, bytes]
 Batch = dict[bytes, bytes | None]
@@ -187,6 +190,7 @@ class RocksStore:
         options.disable_wal = True
         self._options: Final = options
         make_directories(path)
+        require_none(path)
         if (path / "CURRENT").exists():
             require_known_format(path, _FORMAT_KEY, FORMAT)
         try:

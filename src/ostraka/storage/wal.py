@@ -2,7 +2,8 @@
 
 A record is durable when the sync that covers it is done; while one sync is in flight the next batch gathers (group
 commit). One batch is in flight at a time, so only the last one of the last segment can be torn by a crash: it was
-never acknowledged, and is cut. Anything else that is damaged was durable, and is reported as Corruption.
+never acknowledged, and is cut. Anything else that is damaged was durable, and is reported as Corruption;
+who knows from elsewhere what it promised may then `renew` the log.
 
 A group gives its entries their log index as `mark`, and its other records (hard state) no mark. A segment is deleted,
 the oldest first, when each group has released the marks in it; what has no mark is lost with it, so each new segment
@@ -18,6 +19,7 @@ longer pass for a torn write. Ask for it when the log has been quiet for a while
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -39,6 +41,7 @@ from ostraka.storage.segment import (
     encode_header,
     read_batches,
     read_segment,
+    require_known,
 )
 
 SYNC_POINTS: Final = (
@@ -62,6 +65,8 @@ Loaded = Callable[[list[bytes], StorageError | None], None]
 """Told the payloads that were read back, or why they could not be."""
 
 _NEW: Final = "wal.new"
+_ASIDE: Final = "damaged-"
+"""What the names of segments begin with that were set aside."""
 _STRIDE: Final = 64 << 10  # Bytes between the places that are kept of a group's records.
 
 
@@ -125,6 +130,25 @@ class Wal:
         contents = _read_segments(disk, identity)
         wal = cls(disk, identity, carry, segment_size)
         return wal, wal._recover(contents)
+
+    @classmethod
+    def renew(
+        cls, disk: Disk, carry: Callable[[int], Sequence[bytes]], segment_size: int = SEGMENT_SIZE, again: bool = False
+    ) -> Wal:
+        """A log without records in place of one that is damaged, which is set aside under other names. Blocks.
+
+        One damaged log is kept for whoever wants to look at it: an earlier one goes, unless this was begun before and
+        is done `again`. After a crash `open` finds a run of the old log without gaps, or damage. Raises OSError.
+        """
+        identity = read_identity(disk)
+        assert identity is not None, "a directory without an identity has no log that could be damaged"
+        if not again:
+            for name in [name for name in disk.names() if name.startswith(_ASIDE)]:
+                disk.remove(name)
+            disk.flush_dir("wal.aside")
+        for name in _segment_names(disk):
+            disk.rename(name, _ASIDE + name)
+        return cls._create(disk, identity, carry, segment_size)
 
     def append(self, group: int, payload: bytes, mark: int = 0) -> int:
         """Add a record to the next batch; returns its sequence number. Raises StorageError when the log is dead."""
@@ -333,6 +357,13 @@ class Wal:
         for name in _segment_names(disk):
             if disk.read(name)[HEADER_SIZE + BATCH_SIZE :].strip(b"\0"):
                 raise Corruption(f"{identities.FILE} is missing, though {name} holds records: restore that file")
+        wal = cls._create(disk, identity, carry, segment_size)
+        write_identity(disk, identity)
+        return wal
+
+    @classmethod
+    def _create(cls, disk: Disk, identity: Identity, carry: Callable[[int], Sequence[bytes]], segment_size: int) -> Wal:
+        """Without records."""
         wal = cls(disk, identity, carry, segment_size)
         head, seed, chain = wal._head(())
         file = disk.create(_NEW, segment_size)
@@ -340,7 +371,6 @@ class Wal:
         file.flush("wal.segment")
         disk.rename(_NEW, segment_name(1))
         disk.flush_dir("wal.name")
-        write_identity(disk, identity)
         wal._adopt(file, 1, seed, chain, len(head))
         return wal
 
@@ -409,7 +439,7 @@ def _read_segments(disk: Disk, identity: Identity) -> list[Contents]:
         raise Corruption(f"{segment_name(1)}: the write-ahead log is missing, though {identities.FILE} is there")
     found: list[Contents] = []
     for name in names:
-        contents = read_segment(name, disk.read(name))
+        contents = read_segment(name, _read(disk, name))
         header = contents.header
         identity.require(header.identity, name)
         if name != segment_name(header.number):
@@ -418,6 +448,22 @@ def _read_segments(disk: Disk, identity: Identity) -> list[Contents]:
             _check_succession(found[-1], header)
         found.append(contents)
     return found
+
+
+def _read(disk: Disk, name: str) -> bytes:
+    """A disk that knows itself that it can't read is one that is damaged there. Raises Corruption, OSError."""
+    try:
+        return disk.read(name)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Corruption(f"{name}, offset 0: can't be read: {error.strerror}") from error
+
+
+def require_known_format(disk: Disk) -> None:
+    """Raise NewerFormat if a newer version wrote here; nothing else is looked at. For before anything is opened."""
+    for name in _segment_names(disk):
+        require_known(name, disk.read(name, HEADER_SIZE))
 
 
 def _check_succession(before: Contents, header: Header) -> None:

@@ -36,8 +36,10 @@ def restore(
     records: Sequence[Record],
     applied: SnapshotMeta,
     now: Instant,
+    refilling: bool = False,
 ) -> Replica:
     """A replica from what was saved and survived. Raises `Corruption` if records and state can't belong together."""
+    assert not refilling, "only an engine that can is asked to"
     promised, schedule, pvalues = replay(records)
     base = applied.index
     while base in pvalues:

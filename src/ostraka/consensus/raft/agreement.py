@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ostraka.consensus.quorum import Quorum, reached
-from ostraka.consensus.raft import checkpoint, handover, lease, loading, membership, reads
+from ostraka.consensus.raft import checkpoint, handover, lease, loading, membership, reads, refill
 from ostraka.consensus.raft.log import Log
-from ostraka.consensus.raft.messages import Append, Appended, Term
+from ostraka.consensus.raft.messages import Append, Appended, End, Term
 from ostraka.consensus.raft.roles import Follower, Leader, Progress
 from ostraka.model.effects import Commit, Named
 from ostraka.model.events import LinkDown, LinkUp
@@ -230,6 +230,10 @@ def on_appended(me: Replica, sender: NodeId, answer: Appended) -> None:
     progress.heard = me.now
     if answer.round > progress.round:
         progress.round = answer.round
+    if answer.life:
+        me.send_now((sender,), End(me.term, answer.life, me.log.last.index))
+        if not answer.ok and answer.match <= progress.match:
+            progress.match = 0  # It says itself that it has lost what it acknowledged. `commit` stays where it is.
     if answer.ok:
         role.recount = role.recount or answer.match > progress.match
         progress.matches(answer.match)
@@ -238,12 +242,12 @@ def on_appended(me: Replica, sender: NodeId, answer: Appended) -> None:
         me.discard(sender, "a rejection of what was since resolved")
     else:
         progress.probe(back_up(me.log, answer.match, answer.conflict))
-        # One that has lost what it acknowledged can't be helped; it is asked again with the heartbeats only.
+        # One that has lost what it acknowledged, and does not say so, is asked again with the heartbeats only.
         progress.awaiting = progress.next > answer.match
 
 
 def is_stale(progress: Progress, rejected: Index) -> bool:
-    """Is this rejection about a message that no longer matters? It never lowers `match`."""
+    """Is this rejection about a message that no longer matters? It does not lower `match`."""
     if progress.probing:
         return rejected != progress.next - 1
     return not progress.match < rejected < progress.next
@@ -273,23 +277,26 @@ def on_append(me: Replica, sender: NodeId, message: Append) -> None:
         return
     handover.claim(me, me.hear(sender))
     lease.adopt(me, message.lease)
+    life = refill.life(me)
     if prev.index < me.commit:
         entries = entries[me.commit - prev.index :]  # What is committed here, that leader has, too.
     elif me.log.position_at(prev.index) != prev:
         conflict = conflict_at(me.log, prev.index, me.commit)
-        me.send_now((sender,), Appended(me.term, False, prev.index, message.round, conflict))
+        me.send_now((sender,), Appended(me.term, False, prev.index, message.round, conflict, life))
         return
     verified = max(prev.index + len(message.entries), me.commit)
+    if me.refill is not None:
+        me.refill.matched = max(me.refill.matched, verified)
     if accept(me, entries):
         role = me.role
         if isinstance(role, Follower) and message.round > role.round:
             # Readers wait for the round, and the round for nobody's disk: only the entries do.
             role.round = message.round
             me.send_now((sender,), Appended(me.term, True, min(prev.index, me.saved), message.round))
-        me.send(sender, Appended(me.term, True, verified, message.round))
+        me.send(sender, Appended(me.term, True, verified, message.round, life=life))
     else:
         # Nothing new to promise, so the answer (and the read round in it) need not wait for the disk.
-        me.send_now((sender,), Appended(me.term, True, min(verified, me.saved), message.round))
+        me.send_now((sender,), Appended(me.term, True, min(verified, me.saved), message.round, life=life))
     me.commit = max(me.commit, min(message.commit, verified))
 
 

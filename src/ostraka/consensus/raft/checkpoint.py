@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ostraka.consensus.raft import lease, membership
+from ostraka.consensus.raft import lease, membership, refill
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import Appended, Installed, SnapshotOffer
 from ostraka.consensus.raft.roles import Leader, Stopped
@@ -77,7 +77,7 @@ def on_offer(me: Replica, sender: NodeId, message: SnapshotOffer) -> None:
     me.hear(sender)
     lease.adopt(me, message.lease)
     if meta.index <= me.commit:
-        me.send_now((sender,), Appended(me.term, True, min(me.commit, me.saved), 0))
+        me.send_now((sender,), Appended(me.term, True, min(me.commit, me.saved), 0, life=refill.life(me)))
     elif me.leases.longest and me.term_save:
         pass  # No entry may be durable before the lease by which it is read: the offer comes again.
     elif me.fetching is None and me.installing is None:
@@ -118,4 +118,4 @@ def on_installed(me: Replica, event: SnapshotInstalled) -> None:
     me.configurations = [(meta.index, meta.members), *later]
     membership.take_effect(me)
     if me.leader and not isinstance(me.role, Leader):
-        me.send(me.leader, Appended(me.term, True, meta.index, 0))
+        me.send(me.leader, Appended(me.term, True, meta.index, 0, life=refill.life(me)))

@@ -196,18 +196,20 @@ class QuorumLog:
     """In every quorum somebody's log holds all that is committed. (Model: QuorumLogInv)
 
     By each replica's own configuration, for what it knows to be committed. Looked at when a replica learns of more, and
-    for all of them when a new life has kept less, or a log was cut.
+    for all of them when a new life has kept less, or a log was cut. Who refills elects nobody, and so does not count
+    before it has refilled: that its log is whole then is what this shows of `refill`.
     """
 
     def __init__(self, committed: Committed) -> None:
         self.committed = committed
-        self.seen: dict[NodeId, tuple[Replica, Index, Index]] = {}  # With its commit and last indexes then.
+        self.seen: dict[NodeId, tuple[Replica, Index, Index, bool]] = {}  # Its commit and last then; did it refill?
 
     def observe(self, replica: Replica) -> None:
-        before, commit, last = self.seen.get(replica.id, (replica, 0, 0))
-        self.seen[replica.id] = (replica, replica.commit, replica.log.last.index)
-        if before is not replica or replica.log.last.index < last:
-            for other, _, _ in self.seen.values():
+        before, commit, last, refilled = self.seen.get(replica.id, (replica, 0, 0, False))
+        refills = replica.refill is not None
+        self.seen[replica.id] = (replica, replica.commit, replica.log.last.index, refills)
+        if before is not replica or replica.log.last.index < last or refilled != refills:
+            for other, *_ in self.seen.values():
                 self.check(other)
         elif replica.commit > commit:
             self.check(replica)
@@ -216,7 +218,8 @@ class QuorumLog:
         commit = min(replica.commit, len(self.committed.entries))
         logs = [self.seen[node][0] for node in sorted(replica.members.everyone()) if node in self.seen]
         holding = {each.id for each in logs if self.committed.are_in(each.log, commit)}
-        without = set(replica.members.everyone()) - holding
+        refilling = {each.id for each in logs if each.refill is not None}
+        without = set(replica.members.everyone()) - holding - refilling
         assert not commit or not replica.quorum(without), (
             f"n{replica.id} takes {commit} as committed, and n{sorted(without)} don't hold it"
         )
@@ -264,7 +267,8 @@ class CommittedIsDurable:
     """What a replica has handed on as committed is on its disk, and there for its next life.
 
     (Model: CommittedIsDurableInv, which says it of all that a leader takes as committed. But a leader may commit what
-    others have saved before its own disk has: thesis §10.2.1. It must not execute it.)
+    others have saved before its own disk has: thesis §10.2.1. It must not execute it.) Where the disk was damaged,
+    it is there when the replica has refilled.
     """
 
     def __init__(self, committed: Committed) -> None:
@@ -274,6 +278,8 @@ class CommittedIsDurable:
     def observe(self, replica: Replica) -> None:
         earlier, decided = self.decided.get(replica.id, (replica, 0))
         assert replica.decided <= replica.saved, f"n{replica.id} decided {replica.decided}, saved {replica.saved}"
+        if replica.refill is not None:
+            return
         if earlier is not replica:
             assert self.committed.are_in(replica.log, min(decided, len(self.committed.entries))), (
                 f"n{replica.id} decided {decided} in an earlier life, and begins with {replica.log.last}"

@@ -18,6 +18,7 @@ from ostraka.consensus.raft.messages import (
     AskPreVote,
     ForwardRefused,
     PreVote,
+    Refilling,
     RequestVote,
     Term,
     Vote,
@@ -37,8 +38,8 @@ DISK_STALLED = 2
 def on_higher_term(me: Replica, sender: NodeId, message: Message, term: Term) -> bool:
     """Adopt a higher term, unless the message only asks about it. Is the message still to be dealt with? (§5.1)"""
     match message:
-        case AskPreVote() | PreVote(granted=True):
-            return True  # The term in it is one that nobody campaigns in yet.
+        case AskPreVote() | PreVote(granted=True) | Refilling():
+            return True  # The term in it is one that nobody campaigns in yet, or that need not concern us.
         case RequestVote(handed_over=False) if leader_lives(me):
             me.discard(sender, "a leader lives")  # So a candidate that can't hear it does no harm. (Thesis §4.2.3)
             return False
@@ -109,7 +110,7 @@ def ask_for_pre_votes(me: Replica) -> None:
 
 def on_ask_pre_vote(me: Replica, sender: NodeId, ask: AskPreVote) -> None:
     """Say whether we would vote so: for a log as complete as ours, when no leader lives. (Thesis §9.6)"""
-    granted = ask.term > me.term and ask.last >= me.log.last and not leader_lives(me)
+    granted = ask.term > me.term and ask.last >= me.log.last and not leader_lives(me) and me.refill is None
     me.send_now((sender,), PreVote(ask.term if granted else me.term, granted))
 
 
@@ -137,9 +138,12 @@ def campaign(me: Replica, handed_over: bool = False) -> None:
 
 
 def on_request_vote(me: Replica, sender: NodeId, ask: RequestVote) -> None:
-    """Vote at most once in a term, and only for a log as complete as ours. (§5.2, §5.4.1)"""
+    """Vote at most once in a term, and only for a log as complete as ours. (§5.2, §5.4.1)
+
+    While it refills a replica does not know how complete its own was, so it elects nobody.
+    """
     free = me.voted_for == sender or (me.voted_for is None and me.leader == 0)
-    granted = ask.term == me.term and free and ask.last >= me.log.last
+    granted = ask.term == me.term and free and ask.last >= me.log.last and me.refill is None
     if granted:
         if me.voted_for is None:
             me.voted_for = sender

@@ -81,8 +81,10 @@ def next_step(now: Members, target: Members) -> Members:
 def may_campaign(me: Replica) -> bool:
     """A voter may; and one that was, until the configuration without it is committed: it might be needed for that.
 
-    (Thesis §4.2.2)
+    (Thesis §4.2.2) One that refills may not.
     """
+    if me.refill is not None:
+        return False
     return any(me.id in members.voters or me.id in members.outgoing for _, members in me.configurations)
 
 
@@ -152,6 +154,8 @@ def on_change_members(me: Replica, event: ChangeMembers) -> None:
     why: Why | None = None
     if isinstance(me.role, Stopped):
         why = Why.FINISHED
+    elif me.refill is not None:
+        why = Why.REFILLING
     elif isinstance(me.role, Leader):
         why = take_on(me, me.role, Change(event.members, event.token), event.base)
     elif not me.leader:

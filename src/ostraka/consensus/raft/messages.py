@@ -69,6 +69,7 @@ class Appended(Message, frozen=True, gc=False, tag=6):
     match: Index  # ok: the logs agree up to here, durably. Not ok: the index of the `prev` that was not found.
     round: int
     conflict: Position = ORIGIN  # Not ok: the term found at `prev` and its first index; or (0, where the log ends + 1).
+    life: int = 0  # Of one that refills: it may have lost what it acknowledged, and asks where the log ends. Else 0.
 
 
 class SnapshotOffer(Message, frozen=True, gc=False, tag=7):
@@ -146,6 +147,20 @@ class Claim(Message, frozen=True, gc=False, tag=15):
     priority: int
 
 
+class End(Message, frozen=True, gc=False, tag=20):
+    """The leader's log ends here: the answer to a replica whose life refills. (FAST '18)"""
+
+    term: Term
+    life: int
+    last: Index
+
+
+class Refilling(Message, frozen=True, gc=False, tag=21):
+    """The sender refills, and hears from no leader. It binds nobody: those that refill count one another."""
+
+    term: Term
+
+
 RaftMessage = (
     AskPreVote
     | PreVote
@@ -162,6 +177,8 @@ RaftMessage = (
     | ForwardChange
     | MembersChanged
     | Claim
+    | End
+    | Refilling
 )
 
 
@@ -174,6 +191,7 @@ class HardState(Record, frozen=True, gc=False, tag=1):
     term: Term
     voted_for: NodeId | None
     lease: Duration = 0
+    refilling: bool = False  # The log was damaged, and is not whole again.
 
 
 class Logged(Record, frozen=True, gc=False, tag=2):

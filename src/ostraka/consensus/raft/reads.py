@@ -42,6 +42,8 @@ def on_read(me: Replica, event: Read) -> None:
     """Gather what this turn brings; `submit` asks once for all of it."""
     if isinstance(me.role, Stopped):
         me.out.append(Rejected(event.tokens, Why.FINISHED))
+    elif me.refill is not None:
+        me.out.append(Rejected(event.tokens, Why.REFILLING, me.leader))
     else:
         me.reading.extend(event.tokens)
 

@@ -24,6 +24,7 @@ from ostraka.consensus.raft import (
     membership,
     messages,
     reads,
+    refill,
     requests,
 )
 from ostraka.consensus.raft.handover import Handover
@@ -32,6 +33,7 @@ from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.membership import Wish
 from ostraka.consensus.raft.messages import HardState, Logged, Term
 from ostraka.consensus.raft.reads import Asked
+from ostraka.consensus.raft.refill import Refill
 from ostraka.consensus.raft.requests import Waiting
 from ostraka.consensus.raft.roles import Follower, Leader, Led, Role, Stopped
 from ostraka.model import events
@@ -79,9 +81,9 @@ class Replica:
         self.decided: Index = applied.index  # The last entry in a `Commit`.
         self.applied = self.flushed = applied.index
         self.led = Led()
+        self.refill: Refill | None = None  # Until this replica has its log back.
         self.handover: Handover | None = None  # Under way, or its outcome is not known yet.
         self.leases = Leases(grown=now)
-
         self.configurations: list[tuple[Index, Members]] = [(applied.index, applied.members)]
         self.members = applied.members
         self.peers: frozenset[NodeId] = frozenset()
@@ -137,6 +139,8 @@ class Replica:
                 agreement.lead_on(self, self.role)
             agreement.decide(self)
             loading.shed(self)
+            if self.refill is not None:
+                refill.proceed(self, self.refill)
         effects, self.out = self.out, []
         if self.records:
             self.last_save += 1
@@ -154,6 +158,8 @@ class Replica:
         due = [requests.deadline(self), reads.deadline(self)]
         if self.handover is not None:
             due.append(self.handover.until)
+        if self.refill is not None and not self.refill.over:
+            due.append(self.refill.say_at)
         due += leadership.deadlines(self, role) if isinstance(role, Leader) else [self.campaign_at]
         return min((instant for instant in due if instant is not None), default=None)
 
@@ -170,11 +176,17 @@ class Replica:
             members=self.members,
             everyone=membership.everyone(self),
             configured=self.configurations[0][0],
+            refilling=self.refilling,
         )
 
+    @property
+    def refilling(self) -> bool:
+        """Would a crash after the saves issued so far leave a log that must be refilled?"""
+        return self.refill is not None and not self.refill.over
+
     def hard_state(self) -> tuple[Record, ...]:
-        """Term, vote and lease. Where the log begins needs no record: see `restore`."""
-        return (HardState(self.term, self.voted_for, self.leases.longest),)
+        """Term, vote and lease, and whether we refill. Where the log begins needs no record: see `restore`."""
+        return (HardState(self.term, self.voted_for, self.leases.longest, self.refilling),)
 
     # What transitions are made of.
 
@@ -184,7 +196,7 @@ class Replica:
 
     def save_term(self) -> None:
         """Whoever hears our term from us, or our vote, must never see us in an earlier one. (Figure 2)"""
-        self.save(HardState(self.term, self.voted_for, self.leases.longest))
+        self.save(HardState(self.term, self.voted_for, self.leases.longest, self.refilling))
         self.term_save = self.pending_save()
 
     def pending_save(self) -> SaveToken:
@@ -243,6 +255,8 @@ class Replica:
             role = Follower(leader)
             self.become(role, leader)
         role.heard = self.now
+        if self.refill is not None:
+            refill.heard(self, self.refill)
         self.rest()
         return role
 
@@ -313,6 +327,8 @@ def on_saved(me: Replica, event: events.Saved) -> None:
         me.term_save = 0
     assert me.saved <= me.log.last.index
     leadership.on_saved(me, event.token)
+    if me.refill is not None:
+        refill.on_saved(me, me.refill, event.token)
     if isinstance(me.role, Leader):
         me.role.recount = True
 
@@ -375,6 +391,8 @@ ON_MESSAGE: dict[type[Message], Callable[[Replica, NodeId, Any], None]] = {
     messages.Claim: handover.on_claim,
     messages.ForwardChange: requests.on_forward,
     messages.MembersChanged: membership.on_members_changed,
+    messages.End: refill.on_end,
+    messages.Refilling: refill.on_refilling,
 }
 
 FROM_ANYONE = frozenset({messages.AskPreVote, messages.RequestVote, messages.Append, messages.SnapshotOffer})

@@ -45,6 +45,8 @@ def on_propose(me: Replica, event: Propose) -> None:
     """Gather what this turn brings; `submit` makes one batch of it."""
     if isinstance(me.role, Stopped):
         me.out.append(Rejected(tuple(token for token, _ in event.requests), Why.FINISHED))
+    elif me.refill is not None:
+        me.out.append(Rejected(tuple(token for token, _ in event.requests), Why.REFILLING, me.leader))
     else:
         me.incoming.extend(event.requests)
 

@@ -22,7 +22,10 @@ Why what `recover` returns is right. Let A be `applied.position`, and let record
    acknowledged after A was of leaders whose entry at A was another, so it can't have been committed.
 5. The drop of 4 must not be forgotten when entries after A follow in the same stream, so the first save of the new life
    begins with `Installed(A)`: replayed, the old entries up to A are then not mistaken for the predecessors.
-6. *Term.* No entry comes from a term that was not saved with it or before; a state from a snapshot may. A replica never
+6. *Log damaged.* With `refilling` the records may be any gap-free run of what was saved, or none, and last of all the
+   second copy of the hard state, which is as new as anything that was promised. What can't be joined to A is dropped,
+   and the replica refills (see `refill`).
+7. *Term.* No entry comes from a term that was not saved with it or before; a state from a snapshot may. A replica never
    voted in a term that it hadn't saved, so the highest epoch seen is a term in which it is free to vote.
 """
 
@@ -30,11 +33,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ostraka.consensus.raft import membership
+from ostraka.consensus.raft import membership, refill
 from ostraka.consensus.raft.log import Log
 from ostraka.consensus.raft.messages import HardState, Installed, Logged, Term
 from ostraka.consensus.raft.replica import Replica
-from ostraka.errors import Corruption
+from ostraka.errors import Corruption, MissingEntries
 from ostraka.model.effects import Record
 from ostraka.model.engine import Settings, Sign
 from ostraka.model.ids import ORIGIN, Dice, Instant, NodeId, Position
@@ -49,10 +52,16 @@ def restore(
     records: Sequence[Record],
     applied: SnapshotMeta,
     now: Instant,
+    refilling: bool = False,
 ) -> Replica:
     """A replica from what was saved and survived. Raises `Corruption` if records and state can't belong together."""
     term, voted_for, base, entries = replay(records)
-    log, dropped = recover(base, entries, applied)
+    try:
+        log, dropped = recover(base, entries, applied)
+    except MissingEntries:
+        if not (refilling or was_refilling(records)):
+            raise
+        log, dropped = Log(applied.position, applied.stamp), True
     replica = Replica(me, settings, dice, applied, log, now)
     replica.term = max(term, log.last.epoch)
     replica.voted_for = voted_for if replica.term == term else None
@@ -63,9 +72,17 @@ def restore(
         if entry.members is not None:
             replica.configurations.append((entry.index, entry.members))
     log.release(log.last.index, settings.max_held)  # Durable, all of it.
+    if refilling or was_refilling(records):
+        refill.begin(replica)
     membership.take_effect(replica)
     replica.rest()
     return replica
+
+
+def was_refilling(records: Sequence[Record]) -> bool:
+    """Had the last life not got its log back yet?"""
+    states = [record for record in records if isinstance(record, HardState)]
+    return bool(states) and states[-1].refilling
 
 
 def replay(records: Sequence[Record]) -> tuple[Term, NodeId | None, Position | None, list[Entry]]:
@@ -100,7 +117,7 @@ def recover(base: Position | None, entries: list[Entry], applied: SnapshotMeta) 
     """The log that goes with the applied state, and whether entries had to be dropped for it."""
     before = entries[0].index - 1 if entries else base.index if base is not None else 0
     if applied.index < before:
-        raise Corruption(
+        raise MissingEntries(
             f"the log begins at index {before + 1}, but the state ends at {applied.index}: "
             "the entries between are missing; restore the data directory from a backup, or add this member anew"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from ostraka.cli.cluster import SERVE
 from tests.process.conftest import Start
+from tests.process.recorder import until
 
 
 def serve(*flags: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -51,7 +51,8 @@ def test_without_asserts_it_does_not_serve(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_when_it_is_ready_and_stops_in_order(start: Start, number: signal.Signals) -> None:
     node = start(1).nodes[0]
-    assert re.search(rf"ready to serve client requests on {node.client_url}", node.output()), node.output()
+    ready = f"ready to serve client requests on {node.client_url}"
+    until(lambda: ready in node.output(), "it says that it is ready")
     node.signal(number)
     assert node.process is not None and node.process.wait(20) == 0, node.output()
     assert "Traceback" not in node.output(), node.output()

@@ -195,9 +195,8 @@ def deliver(source: Scene, to: Scene) -> None:
     to.clock.run()
 
 
-def test_a_snapshot_is_pulled_piece_by_piece_and_installed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ostraka.node.snapshots.CHUNK_BYTES", 8)
-    source = Scene()
+def test_a_snapshot_is_pulled_piece_by_piece_and_installed_at_once() -> None:
+    source = Scene(chunk_bytes=8)
     source.does(effects.Commit(tuple(entry(index, b"x%d" % index) for index in range(1, 8))))
     source.does(effects.TakeSnapshot(7))
     [taken] = source.happened(events.SnapshotTaken)
@@ -279,23 +278,6 @@ def test_a_state_that_nobody_asks_for_is_let_go_and_taken_anew_when_asked() -> N
     source.clock.run()
     assert source.network.sent[-1][1] == wire.NoChunk(1, 9)
     assert [event.meta.index for event in source.happened(events.SnapshotTaken)] == [1, 2]
-
-
-def test_a_damaged_piece_is_not_taken() -> None:
-    source = Scene()
-    source.does(effects.Commit((entry(1, b"x"),)), effects.TakeSnapshot(1))
-    meta = source.happened(events.SnapshotTaken)[0].meta
-    follower = Scene()
-    follower.does(effects.FetchSnapshot(meta, (1,)))
-    deliver(follower, source)
-    [chunk] = frames(source, wire.Chunk)
-    assert isinstance(chunk, wire.Chunk)
-    follower.host.received(1, wire.encode(msgspec.structs.replace(chunk, pairs=chunk.pairs[:-1] + b"?")))
-    follower.clock.run()
-    assert follower.happened(events.SnapshotFetched) == []
-    follower.host.received(1, wire.encode(chunk))
-    follower.clock.run()
-    assert follower.happened(events.SnapshotFetched) == [events.SnapshotFetched(meta, True)]
 
 
 @pytest.mark.parametrize("frame", [b"", b"\xc1", b"\x93\x01\x01\xa1x", b"\x93\x01\x01\x90", b"\x93\x01\x09\x90"])

@@ -57,6 +57,7 @@ class ScriptedHost:
         self.links: set[int] = {OTHER}
         self.stopped = False
         self.told_removed = False
+        self.probation: object = None
 
     def now(self) -> int:
         return self.time

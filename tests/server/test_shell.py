@@ -119,6 +119,14 @@ async def test_a_fault_on_the_disk_s_thread_ends_the_process(tmp_path, monkeypat
 
 
 @in_loop
+async def test_who_is_disowned_ends_and_says_what_to_do(tmp_path):
+    async with Run(configuration(tmp_path)) as run:
+        await run.published()
+        run.server.host.disowned("disk 7 is registered for it")
+        assert await run.reason() == "the other members refuse this one: disk 7 is registered for it"
+
+
+@in_loop
 async def test_a_disk_that_is_not_the_registered_one_is_refused(tmp_path):
     async with Run(configuration(tmp_path)) as run:
         await run.published()

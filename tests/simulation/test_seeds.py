@@ -21,10 +21,13 @@ CHUNK = max(100, SEEDS // 40)
 MUST_SEE = (
     "a conflict truncation",
     "a last copy",
+    "an impostor that ended",
     "a snapshot install",
     "a torn tail cut",
     "an election under load",
     "damage mended",
+    "a damaged piece",
+    "a piece that others follow",
     "a read across a change of leader",
     "entries loaded from the log",
     "a member more",

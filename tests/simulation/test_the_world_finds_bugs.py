@@ -20,6 +20,7 @@ from ostraka.consensus.raft.replica import Replica
 from ostraka.database.sessions import Sessions
 from ostraka.node.group import Group
 from ostraka.node.host import Host
+from ostraka.simulation import member as members
 from ostraka.simulation.misfortunes import (
     BitRot,
     Crashes,
@@ -29,6 +30,7 @@ from ostraka.simulation.misfortunes import (
     Doubles,
     LastCopies,
     Losses,
+    LostDisks,
     Misfortune,
     Partitions,
     PowerCuts,
@@ -172,6 +174,10 @@ def goes_on_with_what_is_left_of_its_log(patch: Patch) -> None:
     patch.setattr(refill, "begin", lambda me: None)
 
 
+def lets_in_whoever_comes(patch: Patch) -> None:
+    patch.setattr(members, "other_disk", lambda host, group, node, disk: "")
+
+
 DISORDER = (Losses, Doubles, Delays)
 ROT = (BitRot, LastCopies)
 MUTANTS: dict[Callable[[Patch], None], tuple[int, Kinds]] = {
@@ -193,6 +199,7 @@ MUTANTS: dict[Callable[[Patch], None], tuple[int, Kinds]] = {
     says_not_executed_of_what_may_be: (20, None),
     votes_before_it_has_its_log_back: (20, ROT),
     goes_on_with_what_is_left_of_its_log: (20, ROT),
+    lets_in_whoever_comes: (20, (LostDisks, Partitions, Crashes)),
 }
 
 

@@ -99,7 +99,31 @@ def test_a_failed_sync_is_told() -> None:
         disk.failing[point] = OSError(5, "broken")
         states = HardStates(disk)
         states.belong(ME)
+        states.keep(1, Kept((b"term 2",)))
+        states.waits(7)
         told: list[OSError | None] = []
         states.save(told.append)
         disk.run()
-        assert told == [disk.failing[point]]
+        assert told == [disk.failing[point]] and states.both_durable(9) == 6
+
+
+def test_what_waits_counts_once_it_is_saved() -> None:
+    """Also what comes while a save is under way: that waits for the next."""
+    disk = kept(MemoryDisk())
+    states = HardStates(disk)
+    states.belong(ME)
+    told: list[OSError | None] = []
+    assert states.both_durable(9) == 9
+    states.keep(1, Kept((b"term 2",)))
+    states.waits(5)
+    states.save(told.append)
+    states.keep(1, Kept((b"term 3",)))
+    states.waits(7)
+    states.save(told.append)
+    assert (states.both_durable(9), states.both_durable(3), len(disk.waiting)) == (4, 3, 1)
+    while not told:
+        disk.waiting.pop(0)()
+    assert states.both_durable(9) == 6 and HardStates(disk).groups[1].records == (b"term 2",)
+    disk.run()
+    assert states.both_durable(9) == 9 and HardStates(disk).groups[1].records == (b"term 3",)
+    assert told == [None, None]

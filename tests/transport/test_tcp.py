@@ -29,6 +29,7 @@ class Heard:
         self.up: set[int] = set()
         self.downs = 0
         self.told_removed = False
+        self.disowned_for = ""
         self.changed = asyncio.Event()
 
     def received(self, sender: int, frame: bytes) -> None:
@@ -46,6 +47,10 @@ class Heard:
 
     def expelled(self) -> None:
         self.told_removed = True
+        self.changed.set()
+
+    def disowned(self, reason: str) -> None:
+        self.disowned_for = reason
         self.changed.set()
 
     async def until(self, true: Callable[[], bool]) -> None:
@@ -165,6 +170,7 @@ def test_whoever_is_refused_learns_why_even_if_it_was_called(caplog: pytest.LogC
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)  # Some more attempts.
             assert first.up == set() and second.up == set()
+            assert second.disowned_for == "your disk is another's" and not first.disowned_for
             assert caplog.text.count("the member refuses the connection: your disk is another's") == 1
             assert caplog.text.count("connection refused: your disk is another's") == 1
 

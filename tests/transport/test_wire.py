@@ -19,7 +19,7 @@ class Ping(Message, frozen=True, tag=7):
 @pytest.mark.parametrize(
     ("data", "golden"),
     [
-        (wire.encode(HELLO), "9ba76f737472616b610101ccc102ccd2a4726166" + "7400a000c2"),
+        (wire.encode(HELLO), "9ca76f737472616b610101ccc102ccd2a4726166" + "7400a000c2c2"),
         (wire.encode_message(1, Ping(5)), "930101920705"),
         (wire.encode(AskChunk(1, 3, 40, 2, None)), "96020103" + "2802c0"),
         (wire.encode(AskChunk(1, 3, 40, 2, b"k")), "96020103" + "2802c4016b"),

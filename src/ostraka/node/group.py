@@ -406,7 +406,7 @@ class Group:
         self._hold()
 
     def _hold(self) -> None:
-        self._held = Held(self.meta, self.pin(), self._host.clock.now())
+        self._held = Held(self.meta, self.pin(), self._host.upkeep.chunk_bytes, self._host.clock.now())
         self._since_held = 0
         self._host.metrics.snapshots_taken += 1
         self.happened(events.SnapshotTaken(self.meta))

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from ostraka.consensus.quorum import quorum_of
-from ostraka.errors import Corruption, MissingEntries, Removed, StorageError
+from ostraka.consensus.quorum import Quorum, quorum_of
+from ostraka.errors import Corruption, MissingEntries, Removed, StorageError, WrongIdentity
 from ostraka.model import events
 from ostraka.model.effects import Record
 from ostraka.model.engine import Consensus, Engine, Settings
@@ -52,6 +52,7 @@ class Upkeep(msgspec.Struct, frozen=True):
     flush_every: Duration = 30 * SECOND
     look_every: Duration = SECOND
     segment_size: int = SEGMENT_SIZE  # Bytes of a segment of the write-ahead log.
+    chunk_bytes: int = 256 << 10  # Of a state that another one pulls, in one piece.
 
 
 class Host:
@@ -86,20 +87,19 @@ class Host:
         self.on_failure: Callable[[StorageError], None] = lambda failure: None
         self.address_of: Callable[[NodeId], str | None] = addresses.get  # A member's peer URL, as far as it is known.
         self.links: Final[set[NodeId]] = set()  # The peers to whom there is a connection.
+        self.probation: Quorum | None = None  # Until such members let this one in it hears nobody: see `Roster`.
         self.unsynced = False  # The log has records that no sync was asked for.
         self.upkeep: Final = upkeep or Upkeep()
         self.say: Final = say
         self._first_addresses: Final = addresses
         self._descriptors: Final = store.table(_DESCRIPTORS)
         self._hard_states: Final = HardStates(disk)
-        self._copying = False
-        self._in_copy = 0  # From this sequence number on, what is durable in the log waits for the copy under way;
-        self._not_in_copy = 0  # and from this one on for the next. 0: nothing does.
         self._durable = 0  # The log is, up to this sequence number.
         self._refills: Final[dict[GroupId, bool]] = {}  # Can the group's engine get a damaged log back?
         self.wal, self._replay = self._open_log(disk, identity)
         self.identity: Final = self.wal.identity
         self._hard_states.belong(self.identity)
+        self._let_in_by = {self.identity.member}
         self._scheduled: dict[GroupId, Group] = {}
         self._connected: dict[NodeId, str] = {}
         self._turn_is_due = False
@@ -228,7 +228,7 @@ class Host:
             if self.unsynced:
                 self.unsynced = False
                 self.wal.sync(self._synced)
-            self._copy()
+            self._hard_states.save(self._copied)
         except StorageError as failure:
             self.fail(failure)
             return
@@ -313,7 +313,7 @@ class Host:
 
     def _tell_durable(self) -> None:
         """Of a term or a vote both copies must be."""
-        upto = min([self._durable, *(first - 1 for first in (self._in_copy, self._not_in_copy) if first)])
+        upto = self._hard_states.both_durable(self._durable)
         for group in self.groups.values():
             group.durable(upto)
 
@@ -323,18 +323,11 @@ class Host:
             return
         refilling = group.refilling if group.engine.status().refilling else ""
         self._keep(group, refilling)
-        if self._hard_states.dirty and not self._not_in_copy:
-            self._not_in_copy = sequence
+        self._hard_states.waits(sequence)
 
     def _keep(self, group: Group, refilling: str) -> None:
         refills = self._refills[group.id]
         self._hard_states.keep(group.id, Kept(tuple(self._carry(group.id)) if refills else (), refills, refilling))
-
-    def _copy(self) -> None:
-        if self._hard_states.dirty and not self._copying:
-            self._copying = True
-            self._in_copy, self._not_in_copy = self._not_in_copy, 0
-            self._hard_states.save(self._copied)
 
     def _copied(self, error: OSError | None) -> None:
         if self._stopped:
@@ -342,8 +335,6 @@ class Host:
         if error is not None:
             self.fail(StorageError(f"the second copy of the hard state could not be written: {error}"))
             return
-        self._copying, self._in_copy = False, 0
-        self._copy()
         self._tell_durable()
 
     def load(
@@ -453,7 +444,7 @@ class Host:
     # What the network tells.
 
     def received(self, sender: NodeId, frame: bytes) -> None:
-        if self._stopped:
+        if self._stopped or (self.probation is not None and self._on_probation(sender, self.probation)):
             return
         try:
             said = wire.decode_frame(frame)
@@ -469,6 +460,14 @@ class Host:
         except StorageError as failure:  # Met while a piece of a snapshot was read or written.
             self.fail(failure)
 
+    def _on_probation(self, sender: NodeId, proven: Quorum) -> bool:
+        """Who lets this disk speak? A frame that comes is from one that has found nothing against it."""
+        self._let_in_by.add(sender)
+        if not proven(self._let_in_by):
+            return True
+        self.probation = None
+        return False
+
     def link_up(self, peer: NodeId) -> None:
         self.links.add(peer)
         self._tell_all(partial(events.LinkUp, peer))
@@ -480,6 +479,10 @@ class Host:
     def expelled(self) -> None:
         if not self._stopped:
             self.fail(Removed(f"member {self.identity.member:x} was removed from the cluster"))
+
+    def disowned(self, reason: str) -> None:
+        if not self._stopped:
+            self.fail(WrongIdentity(reason))
 
     def _tell_all(self, make: Callable[[], events.Event]) -> None:
         if not self._stopped:

@@ -2,7 +2,9 @@
 
 A piece is a run of pairs in the order of keys, under a CRC32C. The puller asks for the piece after the
 last key that it has, so a lost, late or doubled answer costs a repetition and nothing else, and a broken
-connection resumes where it broke.
+connection resumes where it broke. Whoever holds a state holds it in memory only: after a crash of either
+side another state is pulled, from its beginning. One piece is under way at a time, which bounds the memory
+of both sides, and the work for one piece is bounded, so that neither side's loop stalls.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from ostraka.transport.network import Channel, Network
 if TYPE_CHECKING:
     from ostraka.storage.table import Pinned, Table
 
-CHUNK_BYTES: Final = 256 << 10
+CHUNK_ROWS: Final = 2000  # No more pairs in one piece, however small they are: to read one takes about a microsecond.
 PATIENCE: Final[Duration] = SECOND  # How long a piece may take before it is asked for again.
 IDLE: Final[Duration] = 60 * SECOND  # A state that nobody has asked for in this time is let go: it costs disk space.
 IN_USE: Final[Duration] = 15 * SECOND  # From one question of a puller to the next, or until it has caught up.
@@ -38,19 +40,20 @@ _decode_pairs = msgspec.msgpack.Decoder(tuple[tuple[bytes, bytes], ...]).decode
 class Held:
     """A state that is held still for others to pull."""
 
-    def __init__(self, meta: SnapshotMeta, pinned: Pinned, now: Instant) -> None:
+    def __init__(self, meta: SnapshotMeta, pinned: Pinned, chunk_bytes: int, now: Instant) -> None:
         self.meta: Final = meta
+        self._chunk_bytes: Final = chunk_bytes
         self.used = now  # When it was last asked for.
         self._pinned: Final = pinned
 
     def chunk(self, ask: wire.AskChunk, now: Instant) -> wire.Chunk:
-        """The piece that follows `ask.after`: CHUNK_BYTES of pairs, and at least one where there are any."""
+        """The piece that follows `ask.after`: so many bytes of pairs, and at least one where there are any."""
         self.used = now
-        pairs = []
+        pairs: list[tuple[bytes, bytes]] = []
         size = 0
         last = True
         for key, value in self._pinned.scan(b"" if ask.after is None else ask.after + b"\x00", None):
-            if size >= CHUNK_BYTES:
+            if size >= self._chunk_bytes or len(pairs) >= CHUNK_ROWS:
                 last = False
                 break
             pairs.append((key, value))
@@ -111,8 +114,11 @@ class Pull:
             return
         if isinstance(frame, wire.NoChunk):
             self._next_source()
-        elif frame.after == self._after and google_crc32c.value(frame.pairs) == frame.checksum:
-            self._take(frame)
+        elif frame.after == self._after:
+            if google_crc32c.value(frame.pairs) == frame.checksum:
+                self._take(frame)
+            else:
+                self._ask_again()
 
     def _take(self, chunk: wire.Chunk) -> None:
         pairs = _decode_pairs(chunk.pairs)
@@ -137,8 +143,11 @@ class Pull:
         self._timer = self._clock.call_at(self._clock.now() + PATIENCE, self._no_answer)
 
     def _no_answer(self) -> None:
-        if not self._sources or self.complete:
-            return
+        if self._sources and not self.complete:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """There is no answer, or a damaged one: perhaps the next is better, or the next source."""
         if self._attempts < (ATTEMPTS if self._sources[0] in self._links else ATTEMPTS_WITHOUT_LINK):
             self._ask()
         else:

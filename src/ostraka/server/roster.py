@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from ostraka.consensus.quorum import majority
 from ostraka.database import failures
 from ostraka.database.commands import (
     Failure,
@@ -93,6 +94,22 @@ def was_removed(host: Host, group: Group, node: NodeId) -> bool:
     return place is not None and place.standing is Standing.REMOVED
 
 
+def other_disk(host: Host, group: Group, node: NodeId, disk: int) -> str:
+    """Why this disk is not the one that is registered for this member; "" if it is, or if none is.
+
+    A member's first disk is its only one: whoever comes with another has forgotten what it promised.
+    """
+    view = view_of(host, group)
+    known = None if view is None else view.registrations.get(node)
+    if known is None or known.disk == disk:
+        return ""
+    return (
+        f"member {node:x} comes with disk {disk:x}, and disk {known.disk:x} is registered for it, where all stands "
+        "that it has promised: give it back its own data directory, or, if that is lost, remove the member and add it "
+        "anew"
+    )
+
+
 class Roster:
     """Looks after the members of one group, from one of its nodes."""
 
@@ -108,7 +125,20 @@ class Roster:
         self._asked = False  # Something that it wants done is under way.
         self._addresses: dict[NodeId, str] = {node: urls[0] for node, urls in birth.peer_urls.items() if urls}
         host.address_of = self._address_of
+        self._be_on_probation()
         group.observers.append(self._applied)
+
+    def _be_on_probation(self) -> None:
+        """A disk that holds nothing may have come in the place of the one that is registered under this name.
+
+        Whoever knows of that refuses it. So it votes for nobody, and acknowledges nothing, before as many members have
+        let it in as make a majority with it: if a majority knows, they never do. The first members of a new cluster
+        wait for no more than an election takes anyway.
+        """
+        status, first = self.group.status(), self._birth.voters
+        blank = status.epoch == status.last == 0 and not status.refilling
+        if blank and self.host.identity.member in first and len(first) > 1:
+            self.host.probation = majority(first)
 
     def start(self) -> None:
         """Look now, and then every period."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ostraka.consensus.engines import ENGINES
-from ostraka.database.commands import Failure, ListMembers, MemberInfo, Members
+from ostraka.database.commands import Failure, MemberInfo
 from ostraka.database.machine import Database
 from ostraka.errors import ConfigurationError, Corruption, OstrakaError, Removed, StorageError, WrongIdentity
 from ostraka.model.ids import MILLISECOND, Instant, NodeId
@@ -42,7 +42,7 @@ from ostraka.server.http import HttpFront, Pages
 from ostraka.server.listener import Listener, bind
 from ostraka.server.member import Member
 from ostraka.server.metrics import Traffic, registry_of
-from ostraka.server.roster import Roster, was_removed
+from ostraka.server.roster import Roster, other_disk, was_removed
 from ostraka.server.services import router_of
 from ostraka.storage.damage import set_aside
 from ostraka.storage.disk import Disk, ThreadDisk
@@ -216,7 +216,13 @@ class Server:
         return sockets
 
     def _failed(self, failure: StorageError) -> None:
-        self.stop(f"the disk failed: {failure}" if not isinstance(failure, Removed) else str(self._removed()))
+        match failure:
+            case Removed():
+                self.stop(str(self._removed()))
+            case WrongIdentity():
+                self.stop(f"the other members refuse this one: {failure}")
+            case _:
+                self.stop(f"the disk failed: {failure}")
 
     def _removed(self) -> Removed:
         """This member has no part in the cluster any more, and its directory says so from now on."""
@@ -235,15 +241,7 @@ class Server:
         self.group.read_index(ready)
 
     def _admit(self, hello: wire.Hello) -> str:
-        """A member's disk is registered: one that comes with another has forgotten what it promised."""
-        known: Members = self.group.query(ListMembers())
-        for registration in known.registrations:
-            if registration.member.id == hello.member and registration.disk != hello.disk:
-                return (
-                    f"member {hello.member:x} comes with disk {hello.disk:x}, and disk {registration.disk:x} is "
-                    "registered for it: give it back its own data directory"
-                )
-        return ""
+        return other_disk(self.host, self.group, hello.member, hello.disk)
 
     async def run(self) -> str:
         """Serve until `stop`; returns why it ended, "" for in order."""

@@ -39,6 +39,11 @@ class Atlas:
         self._most: Final = (nodes - 1) // 2
         self._looked: Final[set[NodeId]] = set()  # Whose present life began after the last damage.
 
+    @property
+    def is_closed(self) -> bool:
+        """Is no damage fair?"""
+        return self._most < 0
+
     def allows(self, node: NodeId, damage: Damage) -> bool:
         """Would everything acknowledged survive it?"""
         known = self.damaged.get(node)

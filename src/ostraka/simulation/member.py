@@ -11,14 +11,14 @@ import msgspec
 
 from ostraka.database.commands import MemberInfo
 from ostraka.database.machine import Database
-from ostraka.errors import Removed, StorageError
+from ostraka.errors import Removed, StorageError, WrongIdentity
 from ostraka.model.engine import Consensus, Settings
 from ostraka.model.ids import MILLISECOND, Duration, NodeId, roll
 from ostraka.model.machine import Machine, Outcome, Table
 from ostraka.model.requests import Entry, Members
 from ostraka.node.group import Group
 from ostraka.node.host import DEFAULT_GROUP, Host, Upkeep
-from ostraka.server.roster import Roster, was_removed
+from ostraka.server.roster import Roster, other_disk, was_removed
 from ostraka.simulation.disk import SimulatedDisk
 from ostraka.simulation.process import Computer, Crashed
 from ostraka.storage.birth import Birth
@@ -66,15 +66,18 @@ class Member:
         """`birth` None: it joins, and learns who the others are when it is first started."""
         self.node: Final = node
         self.computer: Final = Computer(world, node, world.dice(f"loop of n{node}"))
-        self.disk: Final = SimulatedDisk(self.computer, world.dice(f"disk of n{node}"))
+        self.disk = SimulatedDisk(self.computer, world.dice(f"disk of n{node}"))
         self.store = MemoryStore(self._flush)
         self.table_is_damaged = False  # The next life finds that out, and begins with an empty one.
         self.group: Group | None = None  # None while no process runs.
         self.host: Host | None = None
+        self.impostor: Group | None = None  # While a process runs there that has come with another disk.
         self.removed = False  # It has learnt that it was: it doesn't start again.
         self._world: Final = world
         self._plan: Final = plan
         self._birth = birth
+        self._own: tuple[SimulatedDisk, MemoryStore] | None = None  # What is kept elsewhere while another disk is in.
+        self._disowned = False
         self._flush_dice: Final = world.dice(f"table of n{node}")
         self.computer.on_death = self._died
         self.computer.on_turn = self._turned
@@ -100,14 +103,15 @@ class Member:
         process = computer.process
         assert process is not None, "this is a turn of it"
         birth = self._birth = self._birth or joining(self._world.nodes, self.node)
-        endpoint = self._world.wires.endpoint(computer, process)
+        disk = (0xD15C00 if self._own is None else 0xBAD000) + self.node
+        endpoint = self._world.wires.endpoint(computer, process, disk)
         if self.table_is_damaged:
             self._world.note(f"n{self.node}: the table is damaged")
             self.table_is_damaged, self.store = False, MemoryStore(self._flush)
         dice = Random(f"{self._world.seed}:node n{self.node}, life {computer.life}")
         try:
             host = Host(
-                identity=Identity(CLUSTER, self.node, 0xD15C00 + self.node),
+                identity=Identity(CLUSTER, self.node, disk),
                 clock=process,
                 disk=self.disk,
                 store=self.store,
@@ -120,25 +124,33 @@ class Member:
             host.on_failure = self._failed
             voters = Members(birth.voters)
             settings = msgspec.structs.replace(plan.settings, priority=plan.settings.priority * self.node)
-            self.group = host.open_group(DEFAULT_GROUP, plan.consensus, self._machine, voters, settings)
+            group = host.open_group(DEFAULT_GROUP, plan.consensus, self._machine, voters, settings)
         except OSError as error:  # The disk failed while it was read; anything worse is a bug.
             self._world.note(f"n{self.node} can't start: {error}")
             self.crash()
             return
-        self.host = host
-        self.group.observers.append(self._applied)
-        self._world.judge.began(self.node, self.group)
-        endpoint.was_removed = partial(was_removed, host, self.group)
+        endpoint.was_removed = partial(was_removed, host, group)
+        endpoint.other_disk = partial(other_disk, host, group)
         me = MemberInfo(self.node, birth.name, (peer_url(self.node),), ())
-        roster = Roster(host, self.group, birth, me, plan.settings.election_timeout // 2)
+        roster = Roster(host, group, birth, me, plan.settings.election_timeout // 2)
+        if self._own is not None:
+            self.impostor = group
+        else:
+            self.host, self.group = host, group
+            group.observers.append(self._applied)
+            self._world.judge.began(self.node, group)
         host.start()
         roster.start()
-        self._world.workload.serve(self.node, host, self.group)
+        if self.group is not None:
+            self._world.workload.serve(self.node, host, group)
 
     def _failed(self, failure: StorageError) -> None:
         """The shell ends the process once those who wait have been told."""
         self._world.note(f"n{self.node}: {failure}")
         self.removed = isinstance(failure, Removed)
+        if isinstance(failure, WrongIdentity):
+            self._world.counts["an impostor that ended"] += 1
+            self._disowned = True
         self.post(_exit)
 
     def _machine(self, table: Table) -> Machine:
@@ -156,12 +168,35 @@ class Member:
     def _turned(self) -> None:
         if self.group is not None:
             self._world.judge.turned(self.node, self.group)
+        elif self.impostor is not None:
+            epoch = self.impostor.status().epoch
+            assert not epoch, f"n{self.node} has come with an empty disk, and speaks in epoch {epoch}"
 
     def _died(self) -> None:
-        self.group = self.host = None
+        self.group = self.host = self.impostor = None
+        if self._disowned:
+            self.give_back()
         self.disk.crash()
         self.store.crash()
         self._world.died(self.node)
+
+    # Another disk.
+
+    def lose_disk(self) -> None:
+        """The process dies, and the next one finds an empty disk in the place of its own."""
+        self.crash()
+        self._own = (self.disk, self.store)
+        self.disk, self.store = SimulatedDisk(self.computer, self._flush_dice), MemoryStore(self._flush)
+
+    def give_back(self) -> None:
+        """The disk has been found. No process runs, or it is dying."""
+        if self._own is not None:
+            self.disk, self.store = self._own
+        self._own, self._disowned = None, False
+
+    @property
+    def has_lost_its_disk(self) -> bool:
+        return self._own is not None
 
     def flush_by_itself(self) -> None:
         """What RocksDB may do at any time."""

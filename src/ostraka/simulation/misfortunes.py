@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from ostraka.database.commands import ListMembers
+from ostraka.database.commands import Members as Known
 from ostraka.model.events import ForgetLeader
-from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, NodeId, roll
+from ostraka.model.ids import MILLISECOND, SECOND, Dice, Duration, Index, NodeId, roll
 from ostraka.simulation.atlas import Damage, rot_copy, rot_log
 from ostraka.simulation.disk import SYNC_TIME
 
 if TYPE_CHECKING:
+    from ostraka.node.group import Group
     from ostraka.simulation.world import World
 
 
@@ -304,7 +307,7 @@ class BitRot(Recurring):
         """Of the log or of the hard state's second copy. Often somebody looks soon: the process dies."""
         node = self._any(world.nodes)
         damage = Damage.COPY if roll(self._dice, 4) == 0 else Damage.LOG
-        if not world.atlas.allows(node, damage):
+        if world.members[node].has_lost_its_disk or not world.atlas.allows(node, damage):
             return
         where = (rot_copy if damage is Damage.COPY else rot_log)(world.members[node].disk, self._dice)
         if where:
@@ -321,6 +324,8 @@ class RottenTables(Recurring):
 
     def strike(self, world: World) -> None:
         node = self._any(world.nodes)
+        if any(world.members[each].has_lost_its_disk for each in world.nodes):
+            return  # Its table says whose disk is whose.
         if world.atlas.allows(node, Damage.TABLE):
             world.counts["a damaged table"] += 1
             world.atlas.struck(node, Damage.TABLE)
@@ -349,7 +354,9 @@ class LastCopies(Recurring):
         if self.over or not leader or leader in holders:
             return
         for node in holders:
-            if world.atlas.allows(node, Damage.LOG) and (where := rot_log(world.members[node].disk, self._dice)):
+            if world.members[node].has_lost_its_disk or not world.atlas.allows(node, Damage.LOG):
+                continue
+            if where := rot_log(world.members[node].disk, self._dice):
                 world.note(f"n{node}: rot in {where}")
                 world.counts["a last copy"] += 1
                 world.atlas.struck(node, Damage.LOG)
@@ -364,6 +371,59 @@ class LastCopies(Recurring):
     def end(self, world: World) -> None:
         super().end(world)
         world.wires.mend()
+
+
+class DamagedPieces(Misfortune):
+    name = "pieces of snapshots are damaged on their way"
+
+    def begin(self, world: World) -> None:
+        world.wires.weather.damage_permille = (20, 100, 400)[self.strength - 1]
+
+    def end(self, world: World) -> None:
+        world.wires.weather.damage_permille = 0
+
+
+class LostDisks(Recurring):
+    name = "a process is started with an empty disk"
+    every = SECOND
+
+    def strike(self, world: World) -> None:
+        """A member whose own disk a majority knows durably; who of them does not need not be the first to be asked."""
+        node = self._any(world.nodes)
+        known = world.members[node].group
+        if world.atlas.is_closed or len(world.nodes) < 2 or known is None or not _is_registered(known, node):
+            return
+        index = known.applied  # Whoever has flushed this knows.
+        self._wait(world, node, index, 20)
+
+    def _wait(self, world: World, node: NodeId, index: Index, times: int) -> None:
+        damaged = world.atlas.damaged
+        if self.over or not times or node in damaged or Damage.TABLE in damaged.values():
+            return
+        if any(world.members[each].has_lost_its_disk for each in world.nodes):
+            return
+        groups = [world.members[other].group for other in world.nodes if other != node]
+        knowing = sum(group is not None and group.flushed >= index for group in groups)
+        if 2 * knowing > len(world.nodes):
+            world.counts["a lost disk"] += 1
+            world.note(f"n{node}: its disk is gone")
+            world.members[node].lose_disk()
+        else:
+            again = partial(self._wait, world, node, index, times - 1)
+            world.at(world.now + 20 * MILLISECOND, again)
+
+    def end(self, world: World) -> None:
+        super().end(world)
+        for node in world.nodes:
+            if world.members[node].has_lost_its_disk:
+                world.crash(node)
+                world.members[node].give_back()
+
+
+def _is_registered(group: Group, node: NodeId) -> bool:
+    """Does the cluster know of its disk?"""
+    known: Known = group.query(ListMembers())
+    return any(each.member.id == node for each in known.registrations)
 
 
 class Drift(Misfortune):
@@ -406,8 +466,8 @@ ALL: Final[tuple[type[Misfortune], ...]] = (
     StalledDisks,
     Changes,
 )
-DAMAGES: Final[tuple[type[Misfortune], ...]] = (BitRot, RottenTables, LastCopies)
-"""Those that only an engine survives that gets back from the others what a disk has lost."""
+DAMAGES: Final[tuple[type[Misfortune], ...]] = (BitRot, RottenTables, LastCopies, LostDisks, DamagedPieces)
+"""Those that befall what is stored, most of which only an engine survives that gets back from others what is lost."""
 
 
 def draw(

@@ -11,8 +11,11 @@ from functools import partial
 from typing import Final
 from zlib import crc32
 
+import msgspec
+
 from ostraka.model.ids import MILLISECOND, Dice, Duration, Index, NodeId, roll
 from ostraka.simulation.process import Computer, Heap, Process
+from ostraka.transport import wire
 from ostraka.transport.network import Channel, Receiver
 
 Link = tuple[NodeId, NodeId]
@@ -27,6 +30,7 @@ class Weather:
         self.double_permille = 0
         self.delay: Duration = MILLISECOND // 10  # At least; up to twice this.
         self.spread: Duration = 0  # One frame in eight is later by up to this: so frames overtake one another.
+        self.damage_permille = 0  # Of the pieces of snapshots: their source's memory, or ours, is bad.
         self.silent = False  # Links that break or mend are not always noticed.
 
 
@@ -41,10 +45,12 @@ class Wires:
         self._cut: set[Link] = set()
         self._breaks: dict[Link, int] = {}  # How often it broke: what was under way before is lost.
         self._endpoints: dict[NodeId, Endpoint] = {}
+        self._disks: dict[NodeId, int] = {}  # With which each came last: what was sent to one never reaches another.
 
-    def endpoint(self, computer: Computer, process: Process) -> Endpoint:
+    def endpoint(self, computer: Computer, process: Process, disk: int) -> Endpoint:
         """The network as this life sees it."""
-        endpoint = self._endpoints[computer.node] = Endpoint(self, computer, process)
+        endpoint = self._endpoints[computer.node] = Endpoint(self, computer, process, disk)
+        self._disks[computer.node] = disk
         return endpoint
 
     def cut(self, links: list[Link]) -> None:
@@ -101,15 +107,26 @@ class Wires:
                 delay = self.weather.delay + roll(self._dice, 4 * self.weather.delay)
                 self._world.at(self._world.now + delay, partial(node.post, lambda receiver: receiver.expelled()))
         elif node.knows(peer) and peer.knows(node):
-            self._tell(link, up=True)
+            reason = peer.why_not(node)
+            if reason and (peer.node, node.node) not in self._cut:
+                delay = self.weather.delay + roll(self._dice, 4 * self.weather.delay)
+                self._world.at(self._world.now + delay, partial(node.post, lambda receiver: receiver.disowned(reason)))
+            elif not reason and not node.why_not(peer):
+                self._tell(link, up=True)
+
+    def _let_in(self, one: Endpoint, other: Endpoint) -> bool:
+        if not (one.knows(other) and other.knows(one)):
+            return False
+        return not (one.why_not(other) or other.why_not(one))
 
     def carry(self, link: Link, frame: bytes, channel: Channel) -> None:
         """A frame sets out."""
         weather, dice = self.weather, self._dice
         sender, receiver = (self._endpoints.get(end) for end in link)
-        if sender is not None and receiver is not None and not (sender.knows(receiver) and receiver.knows(sender)):
+        if sender is not None and receiver is not None and not self._let_in(sender, receiver):
             self._world.note(f"n{link[0]} to n{link[1]}: refused, {len(frame)} bytes")
             self._come_up(link)
+            self._come_up((link[1], link[0]))
             return
         if link in self._cut:
             self._world.note(f"n{link[0]} to n{link[1]}: cut, {len(frame)} bytes")
@@ -122,17 +139,34 @@ class Wires:
         if weather.double_permille and roll(dice, 1000) < weather.double_permille:
             self._world.counts["a frame doubled"] += 1
             copies = 2
-        broken = self._breaks.get(link, 0)
+        if channel is Channel.BULK:
+            frame = self._looked_at(frame)
+        broken, disk = self._breaks.get(link, 0), self._disks.get(link[1])
         for _ in range(copies):
             delay = weather.delay + roll(dice, weather.delay) + (len(frame) if channel is Channel.BULK else 0)
             if weather.spread and roll(dice, 8) == 0:
                 delay += roll(dice, weather.spread)
-            self._world.at(self._world.now + delay, partial(self._arrive, link, frame, broken))
+            self._world.at(self._world.now + delay, partial(self._arrive, link, frame, broken, disk))
 
-    def _arrive(self, link: Link, frame: bytes, broken: int) -> None:
+    def _looked_at(self, frame: bytes) -> bytes:
+        """A piece of a snapshot may have been damaged after its checksum was made."""
+        piece = wire.decode_frame(frame)
+        if not isinstance(piece, wire.Chunk):
+            return frame
+        self._world.counts["a piece of a snapshot"] += 1
+        self._world.counts["a piece that others follow"] += not piece.last
+        permille = self.weather.damage_permille
+        if not piece.pairs or not permille or roll(self._dice, 1000) >= permille:
+            return frame
+        self._world.counts["a damaged piece"] += 1
+        at = roll(self._dice, len(piece.pairs))
+        pairs = piece.pairs[:at] + bytes([piece.pairs[at] ^ 1 << roll(self._dice, 8)]) + piece.pairs[at + 1 :]
+        return wire.encode(msgspec.structs.replace(piece, pairs=pairs))
+
+    def _arrive(self, link: Link, frame: bytes, broken: int, disk: int | None) -> None:
         sender, to = link
         endpoint = self._endpoints.get(to)
-        if endpoint is None or link in self._cut or self._breaks.get(link, 0) != broken:
+        if endpoint is None or link in self._cut or self._breaks.get(link, 0) != broken or disk != self._disks[to]:
             self._world.note(f"n{sender} to n{to}: lost on the way, {len(frame)} bytes")
             return
         self._world.note(f"n{sender} to n{to}: {len(frame)} bytes {crc32(frame):08x}")
@@ -158,13 +192,16 @@ class Wires:
 class Endpoint:
     """The network of one process."""
 
-    def __init__(self, wires: Wires, computer: Computer, process: Process) -> None:
+    def __init__(self, wires: Wires, computer: Computer, process: Process, disk: int) -> None:
         self.node: Final = computer.node
+        self.disk: Final = disk
         self._wires: Final = wires
         self._computer: Final = computer
         self._process: Final = process
         self.peers: Set[NodeId] = frozenset()
         self.was_removed: Callable[[NodeId], bool] = lambda node: False
+        self.other_disk: Callable[[NodeId, int], str] = lambda node, disk: ""
+        self.met: Final[set[Endpoint]] = set()  # Those whose disks were found to be theirs.
         self._receiver: Receiver | None = None
         self._configured: Index = 0
 
@@ -181,6 +218,15 @@ class Endpoint:
     def knows(self, other: Endpoint) -> bool:
         """Does it let the other in? Who goes by a newer configuration may be a member that this one never heard of."""
         return other.node in self.peers or (other._configured > self._configured and self.node in other.peers)
+
+    def why_not(self, other: Endpoint) -> str:
+        """Why it refuses the other's disk. Asked once for a pair of processes, when they first connect."""
+        if other in self.met:
+            return ""
+        reason = self.other_disk(other.node, other.disk)
+        if not reason:
+            self.met.add(other)
+        return reason
 
     def send(self, to: NodeId, frame: bytes, channel: Channel = Channel.CONSENSUS) -> None:
         self._computer.effect("send")

@@ -78,7 +78,7 @@ class World:
             max_held=(1, 2000, 32 << 20)[roll(self.dice("memory"), 3)],
             priority=(0, 0, 1)[roll(self.dice("priorities"), 3)],
         )
-        plan = Plan(consensus, nodes, settings, _draw_upkeep(dice))
+        plan = Plan(consensus, nodes, settings, _draw_upkeep(dice, self.dice("pieces")))
         self._world_dice: Final = self.dice("world")
         self.nodes: Final = list(plan.members.voters)
         self.judge: Final = Judge(self, consensus.name)
@@ -348,10 +348,11 @@ def draw_lease(dice: Dice) -> Duration:
     return (0, 0, 50, 150, 400)[roll(dice, 5)] * MILLISECOND
 
 
-def _draw_upkeep(dice: Dice) -> Upkeep:
+def _draw_upkeep(dice: Dice, pieces: Dice) -> Upkeep:
     return Upkeep(
         flush_bytes=(300, 3000)[roll(dice, 2)],
         flush_every=(50, 300)[roll(dice, 2)] * MILLISECOND,
         look_every=(10, 50)[roll(dice, 2)] * MILLISECOND,
         segment_size=(1000, 4000, 30_000)[roll(dice, 3)],
+        chunk_bytes=(1, 300, 256 << 10)[roll(pieces, 3)],
     )

@@ -51,6 +51,9 @@ class HardStates:
         self.groups: Final[dict[GroupId, Kept]] = {}
         self.damage = ""  # Why nothing is known, if the file is damaged or missing.
         self.dirty = False  # `groups` has what the file has not.
+        self._saving = False
+        self._under_way = 0  # From this number on what is durable in the log waits for the save under way;
+        self._next = 0  # and from this one on for the next. 0: nothing does.
         self._disk: Final = disk
         self._owner = 0
         if FILE not in disk.names():
@@ -77,9 +80,24 @@ class HardStates:
             self.groups[group] = kept
             self.dirty = True
 
+    def waits(self, sequence: int) -> None:
+        """What is now kept goes to the log under this number: from there on nothing counts before it is saved."""
+        if self.dirty and not self._next:
+            self._next = sequence
+
+    def both_durable(self, upto: int) -> int:
+        """The log is durable up to this number: of that, what may be relied upon."""
+        return min([upto, *(first - 1 for first in (self._under_way, self._next) if first)])
+
     def save(self, done: Done) -> None:
-        """Make durable all that is kept now; one at a time. `done` is told later, once."""
-        self.dirty = False
+        """Make durable all that is kept now, unless that is done, or under way. `done` is told later, after each save.
+
+        What is kept meanwhile is saved next.
+        """
+        if self._saving or not self.dirty:
+            return
+        self._saving, self.dirty = True, False
+        self._under_way, self._next = self._next, 0
         file = self._disk.create(_NEW)
         file.append(self._encoded())
 
@@ -89,7 +107,13 @@ class HardStates:
                 done(error)
                 return
             self._disk.rename(_NEW, FILE)
-            self._disk.sync_dir(done, "hard-state.name")
+            self._disk.sync_dir(saved, "hard-state.name")
+
+        def saved(error: OSError | None) -> None:
+            if error is None:
+                self._saving, self._under_way = False, 0
+                self.save(done)
+            done(error)
 
         file.sync(written, "hard-state.content")
 

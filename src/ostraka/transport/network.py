@@ -31,6 +31,9 @@ class Receiver(Protocol):
     def expelled(self) -> None:
         """A member says that this one was removed from the cluster, for ever."""
 
+    def disowned(self, reason: str) -> None:
+        """A member says that another disk than this one's is registered under this one's name, for ever."""
+
 
 class Network(Protocol):
     """Carries frames between members: it may lose, delay, double and reorder them, and never alters them."""

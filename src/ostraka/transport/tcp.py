@@ -36,7 +36,7 @@ PATIENCE: Final = 5.0  # Seconds in which a hello must come, and sent bytes must
 log = logging.getLogger("ostraka.peers")
 
 Admit = Callable[[Hello], str]
-"""Why the node won't talk to this caller, beyond what `wire.judge` finds; "" if it will."""
+"""Why this caller's disk is not the one that is registered under its name; "" if it is, or if none is."""
 
 TellRoster = Callable[[Callable[[Roster | None], None]], None]
 """Calls back, once, with the members as they are now, or with None where that can't be known."""
@@ -319,9 +319,11 @@ class _Connection(asyncio.Protocol):
         reason = wire.judge(hello, self.network.hello)
         if not reason and self.network.was_removed(hello.member):
             return self._refuse(f"member {hello.member:x} was removed from the cluster", removed=True)
-        reason = reason or self._stranger(hello) or self.network.admit(hello)
+        reason = reason or self._stranger(hello)
         if reason:
             return self._refuse(reason)
+        if reason := self.network.admit(hello):
+            return self._refuse(reason, disowned=True)
         self.peer = hello.member
         self.channel = Channel(hello.channel)
         if self.dials or not self._greeted:
@@ -374,20 +376,25 @@ class _Connection(asyncio.Protocol):
         self.close()
         mine = self.network.hello
         ours = hello.magic == wire.MAGIC and hello.cluster == mine.cluster and hello.consensus == mine.consensus
-        if hello.removed and ours and self.network.receiver is not None:
-            self.network.receiver.expelled()
+        receiver = self.network.receiver
+        if receiver is None or not ours:
+            return
+        if hello.removed:
+            receiver.expelled()
+        elif hello.disowned:
+            receiver.disowned(hello.refusal)
 
-    def _refuse(self, reason: str, removed: bool = False) -> bool:
+    def _refuse(self, reason: str, removed: bool = False, disowned: bool = False) -> bool:
         self.network.complain(self.name, f"connection refused: {reason}")
-        self._say_hello(reason, removed)
+        self._say_hello(reason, removed, disowned)
         self.close()
         return False
 
-    def _say_hello(self, refusal: str, removed: bool = False) -> None:
-        hello = self.network.hello
-        self._write(
-            wire.encode(msgspec.structs.replace(hello, channel=int(self.channel), refusal=refusal, removed=removed))
+    def _say_hello(self, refusal: str, removed: bool = False, disowned: bool = False) -> None:
+        hello = msgspec.structs.replace(
+            self.network.hello, channel=int(self.channel), refusal=refusal, removed=removed, disowned=disowned
         )
+        self._write(wire.encode(hello))
 
     def _write(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -36,6 +36,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     refusal: str = ""  # Set where the other side's hello was not accepted: the reason, for its log.
     configured: Index = 0  # How far in the log that is known by which the caller knows who the members are.
     removed: bool = False  # With a refusal: the other side was removed from the cluster, for ever.
+    disowned: bool = False  # With a refusal: another disk is registered under the other side's name, for ever.
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):

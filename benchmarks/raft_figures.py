@@ -1,6 +1,7 @@
 """What Raft costs on this machine: an election after `kill -9`, and a read by ReadIndex beside one by a leader lease.
 
-    .venv/bin/python benchmarks/raft_figures.py [--only elections,reads,changes] [--kills 20] [--rounds 3] [--seconds 4]
+    .venv/bin/python benchmarks/raft_figures.py [--only elections,reads,changes,catching-up] [--kills 20] [--rounds 3]
+        [--seconds 4]
 
 Elections: three processes with etcd's default times while one client puts as fast as it is answered. The leader is
 killed again and again; counted is the time until another one leads, and until the client's next put is answered. Under
@@ -8,6 +9,8 @@ leases the next leader's writes wait for the end of the dead one's.
 
 Changes: one client puts as fast as it is answered while members are added and removed and leadership is moved; counted
 is the longest time without an answer, from when a change is asked for until a second after it is made.
+
+Catching up: see catching_up.py.
 
 Reads: etcd's Go client, as in `run.py` (needs Go), on one cluster after the other, in turns.
 """
@@ -25,6 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from catching_up import catching_up_table
 from versus.cluster import Cluster as Versus
 from versus.driver import Driver, build
 from versus.main import REPOSITORY, find_ostraka, positive, positive_int, progress
@@ -264,7 +268,7 @@ def median_of(samples: Sequence[Sample], name: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="elections,reads,changes", help="which, comma-separated")
+    parser.add_argument("--only", default="elections,reads,changes,catching-up", help="which, comma-separated")
     parser.add_argument("--kills", type=positive_int, default=20)
     parser.add_argument("--rounds", type=positive_int, default=3)
     parser.add_argument("--seconds", type=positive, default=4.0)
@@ -277,6 +281,8 @@ def main() -> int:
         print(elections_table(options.kills) + "\n")
     if "changes" in wanted:
         print(changes_table(5 * options.rounds) + "\n")
+    if "catching-up" in wanted:
+        print(catching_up_table(options.rounds) + "\n")
     if "reads" in wanted:
         print(reads_table(options.rounds, options.seconds))
     return 0
